@@ -1,0 +1,226 @@
+-- What a script sees: its global table, and read-only library tables behind it.
+--
+-- The script's _G is an ordinary table, its own to change. Library tables are empty proxies whose real
+-- tables sit behind __index: writing raises, rawset refuses, and replacing the global `string` changes
+-- nothing for s:method() or for us. Gone: io, debug, package, dofile, loadfile, string.dump, warn, and every
+-- os function that touches the machine.
+
+local K = ...
+local base, raw_os = K.raw.base, K.raw.os
+local type, next, select, error, rawget, rawset = base.type, base.next, base.select, base.error, base.rawget, base.rawset
+local getmetatable, setmetatable, tostring, raw_load = base.getmetatable, base.setmetatable, base.tostring, base.load
+local string_metatable = getmetatable("")
+local format, sub, gsub, byte, find = K.raw.string.format, K.raw.string.sub, K.raw.string.gsub, K.raw.string.byte, K.raw.string.find
+local concat, date, time = K.raw.table.concat, raw_os.date, raw_os.time
+local clock = raw_os.clock
+
+local LOAD_BYTES = 64 * 1024     -- what load() compiles at most: the parser is quadratic, and no hook runs in it
+local MAIN_BYTES = 256 * 1024    -- the same for a script or a module
+local MAIN_JUMPS = 20000         -- and, or, elseif, goto, break, :: in it, the quadratic ones
+
+-- ── read-only tables ────────────────────────────────────────────────────────────────────────────────
+
+local sealed = setmetatable({}, { __mode = "k" })
+
+function K.seal(real, name)
+  local proxy = {}
+  sealed[proxy] = name
+  return setmetatable(proxy, {
+    __index = real,
+    __newindex = function(_, k)
+      error("attempt to change the read-only table '" .. name .. "' (field '" .. K.tostring(k) .. "')", 2)
+    end,
+    __metatable = "read-only",
+  })
+end
+
+-- ── the base functions that need a guard ────────────────────────────────────────────────────────────
+
+local G = {}      -- the script's globals
+K.globals = G
+K.orcs = {}        -- the host functions; std/ fills it
+
+local function expect(v, wanted, n, name)
+  if type(v) ~= wanted then
+    error("bad argument #" .. n .. " to '" .. name .. "' (" .. wanted .. " expected, got "
+      .. (v == nil and "no value" or type(v)) .. ")", 3)
+  end
+end
+
+local ordinals, last_ordinal = setmetatable({}, { __mode = "k" }), 0
+
+-- As Lua's tostring, with a number of its own in place of an address: addresses help an attacker.
+function K.tostring(v)
+  local ty = type(v)
+  if ty ~= "table" and ty ~= "function" and ty ~= "thread" and ty ~= "userdata" then return tostring(v) end
+  local name = ty
+  if ty == "table" then
+    local mt = getmetatable(v)
+    if type(mt) == "table" then
+      if rawget(mt, "__tostring") ~= nil then return tostring(v) end
+      local own = rawget(mt, "__name")
+      if type(own) == "string" then name = sub(own, 1, 100) end
+    elseif sealed[v] then
+      name = "table"
+    end
+  end
+  local n = ordinals[v]
+  if not n then
+    last_ordinal = last_ordinal + 1
+    n = last_ordinal
+    ordinals[v] = n
+  end
+  return format("%s: 0x%08x", name, n)
+end
+
+function G.tostring(...)
+  if select("#", ...) == 0 then error("bad argument #1 to 'tostring' (value expected)", 2) end
+  return K.tostring((...))
+end
+
+function G.getmetatable(t)
+  if type(t) ~= "table" then return nil end
+  local mt = getmetatable(t)
+  if mt == K.values.ARRAY then return nil end
+  return mt
+end
+
+-- A table that gets a new metatable in place of another keeps it alive here: Lua 5.4.8 may collect the
+-- metatable of an all-weak table while it is in use (lua/lua 1b0f943d).
+local anchors = setmetatable({}, { __mode = "k" })
+
+function G.setmetatable(t, mt)
+  expect(t, "table", 1, "setmetatable")
+  if mt ~= nil and type(mt) ~= "table" then
+    error("bad argument #2 to 'setmetatable' (nil or table expected)", 2)
+  end
+  if mt and rawget(mt, "__gc") ~= nil then
+    error("setmetatable: __gc is not available in this sandbox", 2)
+  end
+  local old = getmetatable(t)
+  if old ~= nil then
+    if type(old) ~= "table" or rawget(old, "__metatable") ~= nil then
+      error("cannot change a protected metatable", 2)
+    end
+    anchors[t] = mt
+  end
+  return setmetatable(t, mt)
+end
+
+function G.rawset(t, k, v)
+  expect(t, "table", 1, "rawset")
+  if sealed[t] or t == K.values.NULL then
+    error("attempt to change the read-only table '" .. (sealed[t] or "null") .. "'", 2)
+  end
+  return rawset(t, k, v)
+end
+
+function G.collectgarbage(option)
+  if option == "count" then return base.collectgarbage("count") end
+  return 0 -- the collector is the host's
+end
+
+-- ── load ────────────────────────────────────────────────────────────────────────────────────────────
+
+local function chunk_name(name)
+  if type(name) ~= "string" then return "=(load)" end
+  if byte(name) == 61 or byte(name) == 64 then name = sub(name, 2) end
+  return "=" .. gsub(sub(name, 1, 60), "%c", "?")
+end
+
+-- Compiles text (never bytecode) to a function, or nil and Lua's message.
+function K.compile(text, name, env)
+  if #text > MAIN_BYTES then
+    return nil, format("%s is %d bytes long; a script or module may have %d", name, #text, MAIN_BYTES)
+  end
+  if #text > LOAD_BYTES then
+    local _, jumps = gsub(text, "%f[%a]%a+%f[^%w_]", { ["and"] = "", ["or"] = "", ["elseif"] = "", ["goto"] = "", ["break"] = "" })
+    local _, words = gsub(text, "::", "")
+    -- The first count is of all words; only a text over the bound is counted exactly.
+    if jumps + words > MAIN_JUMPS then
+      jumps = words
+      for _, word in next, { "and", "or", "elseif", "goto", "break" } do
+        local _, n = gsub(text, "%f[%w_]" .. word .. "%f[^%w_]", "")
+        jumps = jumps + n
+      end
+      if jumps > MAIN_JUMPS then
+        return nil, name .. ": too many and/or/elseif/goto/break in one chunk (more than " .. MAIN_JUMPS .. "); split it in modules"
+      end
+    end
+  end
+  return raw_load(text, "=" .. name, "t", env or G)
+end
+
+local function collect(reader)
+  local parts, n, total = {}, 0, 0
+  while true do
+    local ok, piece = K.pcall(reader)
+    if not ok then return nil, piece end
+    if piece == nil or piece == "" then return concat(parts, "", 1, n) end
+    if type(piece) ~= "string" then return nil, "reader function must return a string" end
+    n, total = n + 1, total + #piece
+    if total > LOAD_BYTES or n > LOAD_BYTES then return nil, "chunk too large: load takes " .. LOAD_BYTES .. " bytes" end
+    parts[n] = piece
+  end
+end
+
+function G.load(chunk, name, mode, ...)
+  local text = chunk
+  if type(chunk) == "function" then
+    local message
+    text, message = collect(chunk)
+    if not text then return nil, message end
+  elseif type(chunk) ~= "string" then
+    error("bad argument #1 to 'load' (function expected, got " .. (chunk == nil and "no value" or type(chunk)) .. ")", 2)
+  end
+  if #text > LOAD_BYTES then return nil, "chunk too large: load takes " .. LOAD_BYTES .. " bytes" end
+  if mode ~= nil and not find(mode, "t", 1, true) then
+    return nil, "attempt to load a text chunk (mode is '" .. mode .. "')"
+  end
+  local env = G
+  if select("#", ...) > 0 then env = (...) end
+  return raw_load(text, chunk_name(name == nil and type(chunk) == "string" and "(load)" or name), "t", env)
+end
+
+-- ── the clock a script reads ────────────────────────────────────────────────────────────────────────
+
+-- The host stamps every message with the time; os.time and os.date read the stamp, so they cost nothing, a
+-- run can be replayed, and no timer is fine enough to spy with. orcs.now() asks the host.
+K.now_s = 0
+
+local function os_time(t)
+  if t == nil then return K.now_s // 1 | 0 end
+  expect(t, "table", 1, "time")
+  return time(t)
+end
+
+local function os_date(spec, at)
+  if spec == nil then spec = "%c" end
+  expect(spec, "string", 1, "date")
+  if #spec > 200 then error("bad argument #1 to 'date' (format longer than 200 bytes)", 2) end
+  if at == nil then at = K.now_s // 1 | 0 end
+  return date(spec, at)
+end
+
+-- ── put together ────────────────────────────────────────────────────────────────────────────────────
+
+-- Builds the script's globals; called once, after every library is there.
+function K.build_globals()
+  for _, name in next, { "assert", "error", "ipairs", "next", "pairs", "rawequal", "rawget", "rawlen", "select", "tonumber", "type" } do
+    G[name] = base[name]
+  end
+  G._VERSION = base._VERSION
+  G._G = G
+  G.pcall, G.xpcall = K.pcall, K.xpcall
+  K.libs.math = K.raw.math
+  K.libs.os = { time = os_time, date = os_date, clock = clock, difftime = raw_os.difftime }
+  for name, lib in next, K.libs do G[name] = K.seal(lib, name) end
+  rawset(string_metatable, "__index", K.libs.string)
+end
+
+-- Empties Lua's real globals: lupa looks `debug` up there before every call, and its `python` table is there.
+function K.empty_real_globals(real)
+  local names = {}
+  for k in next, real do names[#names + 1] = k end
+  for _, k in next, names do real[k] = nil end
+end

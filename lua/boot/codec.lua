@@ -1,0 +1,212 @@
+-- The border: Lua values to bytes and back, as MessagePack (https://github.com/msgpack/msgpack/blob/master/spec.md).
+--
+-- Chosen over JSON for the border because it keeps bytes as bytes, integers apart from floats, and is written
+-- and read with string.pack. A Lua text that is valid UTF-8 goes as str, any other as bin. Runs inside the
+-- script's coroutine, under its limits.
+
+local K = ...
+local type, next, rawget = K.raw.base.type, K.raw.base.next, K.raw.base.rawget
+local setmetatable, error = K.raw.base.setmetatable, K.raw.base.error
+local math_type, huge = K.raw.math.type, K.raw.math.huge
+local pack, unpack, byte, sub, char = K.raw.string.pack, K.raw.string.unpack, K.raw.string.byte, K.raw.string.sub, K.raw.string.char
+local concat, utf8_len = K.raw.table.concat, K.raw.utf8.len
+local values, limits = K.values, K.limits
+local NULL, ARRAY, shape, refuse = values.NULL, values.ARRAY, values.shape, values.refuse
+
+local FIX = {} -- the one-byte heads, made once
+for i = 0, 255 do FIX[i] = char(i) end
+
+-- Encoder state; one value is written at a time, and nothing here yields.
+local buffer, used, bytes, nodes
+local path = { depth = 0 }
+
+local function put(s)
+  used = used + 1
+  buffer[used] = s
+  bytes = bytes + #s
+  if bytes > limits.value_bytes then
+    refuse("too large: more than " .. limits.value_bytes .. " bytes in one value")
+  end
+end
+
+local function head_of_text(s, n)
+  if utf8_len(s) then
+    if n < 32 then return FIX[0xa0 + n] end
+    if n < 256 then return pack(">BB", 0xd9, n) end
+    if n < 65536 then return pack(">BI2", 0xda, n) end
+    return pack(">BI4", 0xdb, n)
+  end
+  if n < 256 then return pack(">BB", 0xc4, n) end
+  if n < 65536 then return pack(">BI2", 0xc5, n) end
+  return pack(">BI4", 0xc6, n)
+end
+
+local function put_text(s)
+  local n = #s
+  if bytes + n > limits.value_bytes then
+    refuse("too large: more than " .. limits.value_bytes .. " bytes in one value")
+  end
+  if n < 512 then
+    put(head_of_text(s, n) .. s)
+  else
+    put(head_of_text(s, n))
+    put(s)
+  end
+end
+
+local function put_number(v)
+  if math_type(v) == "integer" then
+    if v >= 0 then
+      if v < 128 then return put(FIX[v]) end
+      if v < 65536 then return put(pack(">BI2", 0xcd, v)) end
+    elseif v >= -32 then
+      return put(FIX[256 + v])
+    end
+    return put(pack(">Bi8", 0xd3, v))
+  end
+  if v ~= v or v == huge or v == -huge then
+    refuse("a number that is not finite has no JSON form")
+  end
+  put(pack(">Bd", 0xcb, v))
+end
+
+local put_value
+
+local function put_table(t)
+  if t == NULL then return put("\xc0") end
+  local depth = path.depth + 1
+  if depth > limits.depth then
+    refuse("nested deeper than " .. limits.depth .. " tables, or a cycle")
+  end
+  path.depth = depth
+  local kind, n = shape(t)
+  if kind == "array" then
+    if n < 16 then put(FIX[0x90 + n]) elseif n < 65536 then put(pack(">BI2", 0xdc, n)) else put(pack(">BI4", 0xdd, n)) end
+    for i = 1, n do
+      path[depth] = i
+      put_value(rawget(t, i))
+    end
+  else
+    used = used + 1
+    local slot = used
+    n = 0
+    for k, v in next, t do
+      path[depth] = k
+      if type(k) ~= "string" then
+        refuse("a table with both named keys and keys of type " .. type(k) .. " has no JSON form")
+      end
+      put_text(k)
+      put_value(v)
+      n = n + 1
+    end
+    buffer[slot] = n < 16 and FIX[0x80 + n] or n < 65536 and pack(">BI2", 0xde, n) or pack(">BI4", 0xdf, n)
+  end
+  path.depth = depth - 1
+end
+
+function put_value(v)
+  nodes = nodes + 1
+  if nodes > limits.nodes then
+    refuse("too large: more than " .. limits.nodes .. " items in one value")
+  end
+  local ty = type(v)
+  if ty == "string" then
+    put_text(v)
+  elseif ty == "number" then
+    put_number(v)
+  elseif ty == "table" then
+    put_table(v)
+  elseif ty == "boolean" then
+    put(v and "\xc3" or "\xc2")
+  elseif ty == "nil" then
+    put("\xc0")
+  else
+    refuse("a " .. ty .. " cannot be sent")
+  end
+end
+
+local function encode(v)
+  put_value(v)
+  return concat(buffer, "", 1, used)
+end
+
+-- bytes | nil, message, path
+function K.encode(v)
+  local ty = type(v)
+  if ty == "nil" then return "\xc0" end
+  buffer, used, bytes, nodes, path.depth = {}, 0, 0, 0, 0
+  local result, message, where = values.guarded(encode, v, path)
+  buffer = nil
+  return result, message, where
+end
+
+-- Decoder. What comes here was written by the host: it is trusted to be well formed, not to be small.
+
+local read
+
+local function read_array(s, p, n)
+  local t = {}
+  for i = 1, n do t[i], p = read(s, p) end
+  return setmetatable(t, ARRAY), p
+end
+
+local function read_map(s, p, n)
+  local t = {}
+  for _ = 1, n do
+    local k, v
+    k, p = read(s, p)
+    v, p = read(s, p)
+    t[k] = v
+  end
+  return t, p
+end
+
+local function read_bytes(s, p, n) return sub(s, p, p + n - 1), p + n end
+
+local function read_counted(format, then_)
+  return function(s, p)
+    local n, q = unpack(format, s, p)
+    return then_(s, q, n)
+  end
+end
+
+local READ = {
+  [0xc0] = function(_, p) return NULL, p end,
+  [0xc2] = function(_, p) return false, p end,
+  [0xc3] = function(_, p) return true, p end,
+  [0xc4] = read_counted("B", read_bytes), [0xc5] = read_counted(">I2", read_bytes), [0xc6] = read_counted(">I4", read_bytes),
+  [0xca] = function(s, p) return unpack(">f", s, p) end,
+  [0xcb] = function(s, p) return unpack(">d", s, p) end,
+  [0xcc] = function(s, p) return unpack("B", s, p) end,
+  [0xcd] = function(s, p) return unpack(">I2", s, p) end,
+  [0xce] = function(s, p) return unpack(">I4", s, p) end,
+  [0xcf] = function(s, p)
+    local v, q = unpack(">i8", s, p)
+    return v >= 0 and v or (v >> 1 | v & 1) * 2.0, q -- beyond Lua's integers: the nearest float
+  end,
+  [0xd0] = function(s, p) return unpack(">i1", s, p) end,
+  [0xd1] = function(s, p) return unpack(">i2", s, p) end,
+  [0xd2] = function(s, p) return unpack(">i4", s, p) end,
+  [0xd3] = function(s, p) return unpack(">i8", s, p) end,
+  [0xd9] = read_counted("B", read_bytes), [0xda] = read_counted(">I2", read_bytes), [0xdb] = read_counted(">I4", read_bytes),
+  [0xdc] = read_counted(">I2", read_array), [0xdd] = read_counted(">I4", read_array),
+  [0xde] = read_counted(">I2", read_map), [0xdf] = read_counted(">I4", read_map),
+}
+
+function read(s, p)
+  local b = byte(s, p)
+  p = p + 1
+  if b < 0x80 then return b, p end
+  if b >= 0xe0 then return b - 256, p end
+  if b >= 0xc0 then return READ[b](s, p) end
+  if b >= 0xa0 then return read_bytes(s, p, b - 0xa0) end
+  if b >= 0x90 then return read_array(s, p, b - 0x90) end
+  return read_map(s, p, b - 0x80)
+end
+
+-- value; JSON's null alone is nil, inside a table it is orcs.null
+function K.decode(s, position)
+  local v = read(s, position or 1)
+  if v == NULL then return nil end
+  return v
+end

@@ -1,0 +1,114 @@
+-- Coroutines that let two kinds of yield pass without mixing: the script's own, and calls to the host.
+--
+-- A call to the host is a yield tagged with a private table. A script that resumes a coroutine which makes
+-- such a call never sees it: the wrapped resume passes it further up, to the task the host started, and hands
+-- the answer back down. So `orcs.llm` works inside any generator, and a generator yields only its own values.
+
+local K = ...
+local error, type = K.raw.base.error, K.raw.base.type
+local setmetatable = K.raw.base.setmetatable
+local create, resume, yield = K.raw.coroutine.create, K.raw.coroutine.resume, K.raw.coroutine.yield
+local status, running, close = K.raw.coroutine.status, K.raw.coroutine.running, K.raw.coroutine.close
+local isyieldable = K.raw.coroutine.isyieldable
+local kill_check, watch, pass_result = K.kill.check, K.kill.watch, K.kill.pass
+
+local HOST = {}                                    -- tags a yield as a call to the host
+local tasks = setmetatable({}, { __mode = "k" })   -- coroutines the host started: scripts may not resume them
+local waiting = setmetatable({}, { __mode = "k" }) -- coroutines below which a call to the host is open
+
+K.HOST = HOST
+K.tasks = tasks
+
+local function expect(co, n, name)
+  if type(co) ~= "thread" then
+    error("bad argument #" .. n .. " to '" .. name .. "' (coroutine expected)", 3)
+  end
+end
+
+local function pass(co, ok, tag, ...)
+  if ok and tag == HOST then
+    waiting[co] = true
+    return pass(co, resume(co, yield(HOST, ...))) -- a tail call: the stack does not grow with the calls
+  end
+  waiting[co] = nil
+  return pass_result(ok, tag, ...)
+end
+
+local function guarded_resume(co, ...)
+  kill_check()
+  if tasks[co] or waiting[co] then
+    return false, "cannot resume non-suspended coroutine"
+  end
+  return pass(co, resume(co, ...))
+end
+
+local lib = {}
+K.libs.coroutine = lib
+
+function lib.create(f)
+  kill_check()
+  if type(f) ~= "function" then
+    error("bad argument #1 to 'create' (function expected)", 2)
+  end
+  return watch(create(f))
+end
+
+function lib.resume(co, ...)
+  expect(co, 1, "resume")
+  return guarded_resume(co, ...)
+end
+
+function lib.yield(...)
+  local co, is_main = running()
+  if is_main or tasks[co] then
+    error("attempt to yield from outside a coroutine", 2)
+  end
+  return yield(...)
+end
+
+local function unwrap(co, ok, e, ...)
+  if ok then return e, ... end
+  if status(co) == "dead" then
+    local closed, e2 = pass_result(close(co))
+    if not closed then e = e2 end
+  end
+  error(e, 2) -- as Lua's own wrap: a text gains the position of the caller
+end
+
+function lib.wrap(f)
+  kill_check()
+  if type(f) ~= "function" then
+    error("bad argument #1 to 'wrap' (function expected)", 2)
+  end
+  local co = watch(create(f))
+  return function(...)
+    return unwrap(co, guarded_resume(co, ...))
+  end
+end
+
+function lib.status(co)
+  expect(co, 1, "status")
+  local s = status(co)
+  if s == "suspended" and (waiting[co] or tasks[co]) then return "normal" end
+  return s
+end
+
+function lib.running()
+  local co, is_main = running()
+  return co, is_main or tasks[co] == true
+end
+
+function lib.isyieldable(co)
+  if co ~= nil then expect(co, 1, "isyieldable") end
+  if co == nil then co = running() end
+  return not tasks[co] and isyieldable(co)
+end
+
+function lib.close(co)
+  kill_check()
+  expect(co, 1, "close")
+  if tasks[co] or waiting[co] then
+    error("cannot close a " .. (co == running() and "running" or "normal") .. " coroutine", 2)
+  end
+  return pass_result(close(co))
+end

@@ -1,0 +1,89 @@
+-- The kill switch: a script that is over its CPU or memory limit ends, and nothing in Lua catches it.
+--
+-- A count hook in every coroutine looks at the CPU clock. Once it fires it is sticky: the flag stays, the
+-- hook re-arms on every instruction, and each wrapped function that could swallow an error raises it again.
+-- What no hook reaches (one long C call) is ended by the host, which kills the process.
+-- Idea: redis script_lua.c (re-arm after a kill); php-luasandbox (fatal errors pass through pcall).
+
+local K = ...
+local error, type, select = K.raw.base.error, K.raw.base.type, K.raw.base.select
+local pcall, xpcall = K.raw.base.pcall, K.raw.base.xpcall
+local sethook, getinfo, clock = K.raw.debug.sethook, K.raw.debug.getinfo, K.raw.os.clock
+
+local KILL = {}          -- the error value of a kill; private, so no script can raise or recognise it
+local EVERY = 1000       -- VM instructions between two looks at the clock
+local NO_MEMORY = "not enough memory"
+
+local killed = false     -- false, or the reason: "cpu", "memory"
+local killed_at = ""     -- chunk:line where the script was
+local deadline = 0       -- os.clock() value at which the activation's CPU is used up
+
+-- chunk:line of the innermost script frame at or above `level`; "" when there is none.
+local function script_position(level)
+  while true do
+    local info = getinfo(level, "Sl")
+    if not info then return "" end
+    if info.what ~= "C" and info.source ~= "=[luahost]" and info.currentline > 0 then
+      return info.short_src .. ":" .. info.currentline
+    end
+    level = level + 1
+  end
+end
+
+local function die(reason)
+  if not killed then
+    killed = reason
+    killed_at = script_position(3)
+  end
+  error(KILL, 0)
+end
+
+local function hook()
+  if killed or clock() > deadline then
+    sethook(hook, "", 1)
+    die("cpu")
+  end
+end
+
+local function watch(co)
+  sethook(co, hook, "", EVERY)
+  return co
+end
+
+-- Passes the results of a protected call on, unless they hide a kill. Out of memory is a kill too: a script
+-- that could catch it would spin on emergency collections for ever.
+local function pass(ok, e, ...)
+  if killed then error(KILL, 0) end
+  if not ok then
+    if e == NO_MEMORY then die("memory") end
+    if type(e) == "userdata" then e = "internal error" end
+  end
+  return ok, e, ...
+end
+
+function K.pcall(...)
+  if select("#", ...) == 0 then error("bad argument #1 to 'pcall' (value expected)", 2) end
+  return pass(pcall(...))
+end
+
+function K.xpcall(f, handler, ...)
+  if type(handler) ~= "function" then
+    error("bad argument #2 to 'xpcall' (function expected, got " .. (handler == nil and "no value" or type(handler)) .. ")", 2)
+  end
+  return pass(xpcall(f, function(e)
+    if killed or e == NO_MEMORY then return e end
+    return handler(e)
+  end, ...))
+end
+
+K.kill = {
+  KILL = KILL,
+  watch = watch,
+  die = die,
+  pass = pass,
+  script_position = script_position,
+  -- Opens an activation's budget: seconds of CPU from now on.
+  arm = function(seconds) deadline = clock() + seconds end,
+  reason = function() return killed, killed_at end,
+  check = function() if killed then error(KILL, 0) end end,
+}

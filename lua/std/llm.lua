@@ -1,0 +1,73 @@
+-- The language model: orcs.llm, orcs.llm_ping, and the VM's own store of sessions.
+--
+-- Every call goes to the host, which decides; a refusal is a value ({ok=false, error_kind=…}), never an
+-- error. The closures stay the same whatever is granted or revoked, so a local copy of orcs.llm is as good as
+-- orcs.llm.
+
+local K = ...
+local type, error, next, pcall = K.raw.base.type, K.raw.base.error, K.raw.base.next, K.pcall
+local running = K.raw.coroutine.running
+local call, encode, orcs, streaming = K.call, K.encode, K.orcs, K.streaming
+
+local function invalid(message, field)
+  return { ok = false, error = message, error_kind = "invalid_options", retryable = false, detail = { field = field } }
+end
+
+local function expect_options(opts, n, name)
+  if opts ~= nil and type(opts) ~= "table" then
+    error("bad argument #" .. n .. " to '" .. name .. "' (table expected, got " .. type(opts) .. ")", 3)
+  end
+end
+
+-- Gives each text to the script's callback, in a coroutine marked as streaming.
+local function feeder(on_delta)
+  return function(texts)
+    local co = running()
+    for i = 1, #texts do
+      streaming[co] = true
+      local ok, go_on = pcall(on_delta, texts[i])
+      streaming[co] = nil
+      if not ok then error(go_on, 0) end
+      if go_on == false then return false end
+    end
+    return true
+  end
+end
+
+function orcs.llm(prompt, opts)
+  expect_options(opts, 2, "llm")
+  local sent, on_delta = {}, nil
+  if opts then
+    for k, v in next, opts do -- one raw copy: what is checked is what is sent
+      if k == "on_delta" then on_delta = v else sent[k] = v end
+    end
+  end
+  if type(prompt) ~= "string" and not (prompt == nil and sent.tool_results ~= nil) then
+    error("bad argument #1 to 'llm' (string expected, got " .. (prompt == nil and "no value" or type(prompt)) .. ")", 2)
+  end
+  if on_delta ~= nil and type(on_delta) ~= "function" then
+    return invalid("on_delta: a function expected, got a " .. type(on_delta), "on_delta")
+  end
+  local args, message, field = encode({ prompt = prompt, opts = sent, streamed = on_delta ~= nil })
+  if not args then return invalid(message, field) end
+  return call("llm", args, on_delta and feeder(on_delta))
+end
+
+function orcs.llm_ping(opts)
+  expect_options(opts, 1, "llm_ping")
+  local args, message, field = encode({ opts = opts or {} })
+  if not args then return invalid(message, field) end
+  return call("llm_ping", args)
+end
+
+function orcs.llm_dump_sessions() return call("sessions.dump", "\xc0") end
+
+function orcs.llm_load_sessions(json, opts)
+  if type(json) ~= "string" then
+    error("bad argument #1 to 'llm_load_sessions' (string expected, got " .. (json == nil and "no value" or type(json)) .. ")", 2)
+  end
+  expect_options(opts, 2, "llm_load_sessions")
+  local args, message, field = encode({ json = json, opts = opts or {} })
+  if not args then return invalid(message, field) end
+  return call("sessions.load", args)
+end

@@ -1,0 +1,33 @@
+-- require: modules beside the script, read by the host, compiled as text, each run once in this VM.
+--
+-- Written in Lua so that a module's top level may call the host. The cache is ours: a script cannot plant a
+-- module under another's name.
+
+local K = ...
+local type, error, select = K.raw.base.type, K.raw.base.error, K.raw.base.select
+local call, encode, compile, find = K.call, K.encode, K.compile, K.raw.string.find
+
+local loaded, loading = {}, {}
+
+function K.globals.require(name)
+  if type(name) ~= "string" then
+    error("bad argument #1 to 'require' (string expected, got " .. (name == nil and "no value" or type(name)) .. ")", 2)
+  end
+  local value = loaded[name]
+  if value ~= nil then return value end
+  if #name > 200 or not find(name, "^[%w_-]+%f[^%w_-]") or find(name, "[^%w_.-]") or find(name, "..", 1, true) or find(name, "%.$") then
+    error("module name not allowed: use letters, digits, _ and - with single dots between", 2)
+  end
+  if loading[name] then error("module '" .. name .. "' requires itself, directly or through others", 2) end
+  local found = call("module", (encode({ name = name })))
+  if not found.ok then error("module '" .. name .. "' not found: " .. found.error, 2) end
+  local f, message = compile(found.source, found.name)
+  if not f then error("error loading module '" .. name .. "': " .. message, 2) end
+  loading[name] = true
+  local ok, result = K.pcall(f, name)
+  loading[name] = nil
+  if not ok then error(result, 0) end
+  if result == nil then result = true end
+  loaded[name] = result
+  return result
+end

@@ -1,0 +1,192 @@
+"""The bytes between host, worker and VM: written and read here, by both programs.
+
+Two layers. A *message* is what one VM is told, and *wants* is what it answers (lua/boot/tasks.lua is the
+other end). A *frame* carries either between the host and a worker that may hold many VMs:
+
+    frame    length u32 │ kind u8 │ vm u32 │ payload       length counts what follows it
+    message  verb u8 │ clock f64 │ id i64 │ payload        little endian
+    wants    MessagePack list of tagged lists, the last of them Stats
+
+Whatever comes from a worker is checked against these types: a worker may have been taken over.
+Pure; knows no socket and no lupa.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import msgspec
+
+from luahost.values import Value
+
+# ── frames ──────────────────────────────────────────────────────────────────────────────────────────────
+
+OPEN, STEP, CLOSE = 1, 2, 3  # host → worker
+STEPPED, OUTPUT = 4, 5  # worker → host
+
+_FRAME = struct.Struct("<IBI")
+FRAME_HEAD = _FRAME.size
+FRAME_SPARE = 1 << 20
+"""A frame may be this much longer than the largest value: heads, several wants in one step."""
+
+
+class FrameError(Exception):
+    """The other side sent bytes that are no frame."""
+
+
+def frame(kind: int, vm: int, payload: bytes) -> bytes:
+    """One frame, ready to send."""
+    return _FRAME.pack(len(payload) + 5, kind, vm) + payload
+
+
+class FrameReader:
+    """Cuts a byte stream into frames: feed bytes, get (kind, vm, payload) of each that is whole."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._buffer = bytearray()
+        self._max = max_bytes
+
+    def feed(self, data: bytes) -> list[tuple[int, int, bytes]]:
+        buffer = self._buffer
+        buffer += data
+        frames = []
+        at, size = 0, len(buffer)
+        while size - at >= FRAME_HEAD:
+            length, kind, vm = _FRAME.unpack_from(buffer, at)
+            if not 5 <= length <= self._max:
+                raise FrameError(f"a frame of {length} bytes, where at most {self._max} may come")
+            end = at + 4 + length
+            if end > size:
+                break
+            frames.append((kind, vm, bytes(buffer[at + FRAME_HEAD : end])))
+            at = end
+        if at:
+            del buffer[:at]
+        return frames
+
+
+# ── what a VM is told ───────────────────────────────────────────────────────────────────────────────────
+
+START, REPLY, EVENTS, CANCEL = 1, 2, 3, 4
+
+_MESSAGE = struct.Struct("<Bdq")
+_OPEN = struct.Struct("<qdqqqq")
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class OpenVM(msgspec.Struct, frozen=True, array_like=True):
+    """The first word to a VM: its limits and its random seed."""
+
+    memory_bytes: int
+    cpu_s: float
+    output_bytes: int
+    value_bytes: int
+    seed_a: int
+    seed_b: int
+
+    def pack(self) -> bytes:
+        return _OPEN.pack(*msgspec.structs.astuple(self))
+
+    @classmethod
+    def unpack(cls, data: bytes) -> OpenVM:
+        return cls(*_OPEN.unpack(data))
+
+
+def start(task: int, entry: str, arg: Value, now_s: float) -> bytes:
+    """Begin task `task` at an entry of the script (load, run, request, handler)."""
+    name = entry.encode()
+    return _MESSAGE.pack(START, now_s, task) + bytes([len(name)]) + name + encode(arg)
+
+
+def reply(call: int, payload: bytes, now_s: float) -> bytes:
+    """The one answer to call `call`, an encoded value."""
+    return _MESSAGE.pack(REPLY, now_s, call) + payload
+
+
+def events(call: int, payload: bytes, now_s: float) -> bytes:
+    """A batch of a streamed answer's texts; the VM acknowledges each batch with an Ack."""
+    return _MESSAGE.pack(EVENTS, now_s, call) + payload
+
+
+def cancel(task: int, now_s: float) -> bytes:
+    """Forget task `task`: its coroutine is closed, its open call will not be answered."""
+    return _MESSAGE.pack(CANCEL, now_s, task)
+
+
+def encode(value: Value) -> bytes:
+    """A value as bytes; TypeError or ValueError when it is none."""
+    return _encode(value)
+
+
+# ── what a VM wants ─────────────────────────────────────────────────────────────────────────────────────
+
+
+class Call(msgspec.Struct, frozen=True, array_like=True, tag=0):
+    """Task `task` asks for operation `op`; `args` is an encoded value. Answer with reply(id, …)."""
+
+    task: int
+    id: int
+    op: bytes
+    args: msgspec.Raw
+
+
+class Ack(msgspec.Struct, frozen=True, array_like=True, tag=1):
+    """The last batch of events of call `id` was taken; `go_on` is False to end the stream."""
+
+    id: int
+    go_on: bool
+
+
+class Done(msgspec.Struct, frozen=True, array_like=True, tag=2):
+    """Task `task` returned; `value` is encoded."""
+
+    task: int
+    value: msgspec.Raw
+
+
+class Failed(msgspec.Struct, frozen=True, array_like=True, tag=3):
+    """Task `task` ended with an error. `kind`: script_error, invalid_result, or the limit: cpu, memory."""
+
+    task: int
+    kind: bytes
+    message: bytes
+    where: bytes
+    traceback: bytes
+    error_kind: bytes
+
+
+class Stats(msgspec.Struct, frozen=True, array_like=True, tag=4):
+    """What the step used: CPU in µs; the heap now, and output so far, in bytes."""
+
+    cpu_us: int
+    memory_bytes: int
+    output_bytes: int
+    dropped_bytes: int
+
+
+Want = Call | Ack | Done | Failed | Stats
+
+_wants = msgspec.msgpack.Decoder(list[Want])
+_value = msgspec.msgpack.Decoder(Any)
+
+
+def decode_wants(data: bytes) -> list[Want]:
+    """The wants of one step; FrameError when the bytes are no such list."""
+    try:
+        return _wants.decode(data)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise FrameError(f"a step's answer that is none: {error}") from None
+
+
+def decode(data: bytes | msgspec.Raw) -> Value:
+    """An encoded value; FrameError when it is none. Valid UTF-8 comes as str, other texts as bytes."""
+    try:
+        return _value.decode(data)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise FrameError(f"a value that is none: {error}") from None
+
+
+def broken(task: int, kind: str, message: str) -> bytes:
+    """The wants of a VM that can no longer speak for itself."""
+    return _encode([Failed(task, kind.encode(), message.encode(), b"", b"", b""), Stats(0, 0, 0, 0)])

@@ -1,0 +1,86 @@
+"""A sealed Lua VM: the trusted files run, the sandbox closes, and three functions are left.
+
+All of lupa's holes (../SANDBOX.md of the research: exceptions as Lua values, Python objects as userdata,
+unprotected pushes, bytecode) are closed by one rule: only bytes and integers cross, either way.
+`lupa` is imported here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import lupa.lua54 as lupa
+
+from luahost.vm.sources import boot_sources
+
+PREPARE_BYTES = 256 * 1024 * 1024
+"""Heap limit while booting; the script's own limit is set by open()."""
+
+_LOADER = b"""
+local K, load, error = { real_globals = _G, post = ... }, load, error
+return function(name, text)
+  local f, message = load(text, "=[luahost]", "t")
+  if not f then error(name .. ": " .. message, 0) end
+  return f(K)
+end
+"""
+
+
+def _deny(*_: object) -> Any:
+    raise AttributeError("not accessible")
+
+
+class Sandbox:
+    """One VM. `post(kind, text)` is called for each piece of output; it must not raise."""
+
+    def __init__(self, post: Callable[[bytes, bytes], None]) -> None:
+        self._lua = lupa.LuaRuntime(
+            encoding=None,
+            attribute_handlers=(_deny, _deny),
+            register_eval=False,
+            register_builtins=False,
+            unpack_returned_tuples=True,
+            max_memory=PREPARE_BYTES,
+        )
+
+        def hostcall(*args: object) -> int:
+            # Never raises, never re-enters, returns an integer: nothing here can push onto a full heap.
+            try:
+                kind, text = args
+                if isinstance(kind, bytes) and isinstance(text, bytes):
+                    post(kind, text)
+            except BaseException:  # a Python exception would become a Lua value
+                return -1
+            return 0
+
+        loader = self._lua.execute(_LOADER, hostcall, mode="t")
+        result: Any = None
+        for name, text in boot_sources():
+            result = loader(name.encode(), text)
+        self._step, self._open, self._collect = result
+
+    def open(self, message: bytes, memory_bytes: int) -> None:
+        """Sets the limits and the random seed, before the first script."""
+        self._lua.set_max_memory(memory_bytes)
+        self._open(message)
+
+    def has_room_for(self, size: int) -> bool:
+        """Whether `size` bytes can be pushed: a push that fails outside a protected call aborts the process."""
+        need = 2 * size + 64 * 1024
+        if self._lua.get_memory_used() + need <= self._lua.get_max_memory():
+            return True
+        self._collect()
+        return bool(self._lua.get_memory_used() + need <= self._lua.get_max_memory())
+
+    def step(self, message: bytes) -> bytes:
+        """One message in, wants out. Raises MemoryError or RuntimeError when the VM broke; it is dead then."""
+        try:
+            result = self._step(message)
+        except lupa.LuaMemoryError as error:
+            raise MemoryError(str(error)) from None
+        except lupa.LuaError as error:
+            raise RuntimeError(str(error)[:500]) from None
+        if not isinstance(result, bytes):
+            raise RuntimeError("the VM's step answered something other than bytes")  # noqa: TRY004
+        return result

@@ -1,0 +1,48 @@
+"""Where the Lua that we trust is, and in which order it runs before the sandbox closes.
+
+The files live in `lua/` at the top of the repository and in `luahost/_lua` of an installed package.
+Knows no VM: it only reads text.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+BOOT = (
+    "boot/raw.lua",
+    "boot/kill.lua",
+    "boot/coroutines.lua",
+    "boot/values.lua",
+    "boot/codec.lua",
+    "boot/json.lua",
+    "boot/base.lua",
+    "boot/matcher.lua",
+    "boot/patterns.lua",
+    "boot/strings.lua",
+    "boot/tables.lua",
+    "std/output.lua",
+    "boot/tasks.lua",
+    "std/data.lua",
+    "std/clock.lua",
+    "std/caps.lua",
+    "std/modules.lua",
+    "std/llm.lua",
+    "boot/seal.lua",
+)
+
+
+@cache
+def root() -> Path:
+    """The folder that holds boot/, std/ and meta/."""
+    package = Path(__file__).resolve().parent.parent
+    for candidate in (package / "_lua", package.parent / "lua"):
+        if (candidate / "boot").is_dir():
+            return candidate
+    raise FileNotFoundError(f"luahost's Lua files are missing: neither {package}/_lua nor {package.parent}/lua")
+
+
+@cache
+def boot_sources() -> tuple[tuple[str, bytes], ...]:
+    """(name, text) of every boot file, in the order they run."""
+    return tuple((name, (root() / name).read_bytes()) for name in BOOT)

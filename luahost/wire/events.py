@@ -1,0 +1,106 @@
+"""The one vocabulary every wire's decoder speaks.
+
+    Start  (Text | Thinking | ToolCall | Usage)*  End
+
+`End` comes exactly once and last; what failed, if anything did, is in `End.failure`. A decoder never
+raises: whatever bytes come, the answer is events. Knows no wire, no clock, no session.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+StopReason = Literal[
+    "end_turn",
+    "tool_use",
+    "max_tokens",
+    "stop_sequence",
+    "refusal",
+    "content_filter",
+    "context_limit",
+    "pause",
+    "malformed_tool_call",
+    "error",
+    "stream_incomplete",
+]
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """Why an exchange failed, in the kinds scripts see.
+
+    `retryable` says that the same request may succeed later; whether it is retried is `wire.retry`'s
+    decision. `retry_after_s` is the server's own wish in seconds.
+    """
+
+    kind: str
+    message: str
+    retryable: bool = False
+    retry_after_s: float | None = None
+    status: int | None = None
+    provider_code: str | None = None
+    param: str | None = None
+
+
+class Start(msgspec.Struct, frozen=True):
+    """The server began to answer: its own name for the model, and its id of the answer ("" if none)."""
+
+    model: str
+    id: str = ""
+
+
+class Text(msgspec.Struct, frozen=True):
+    """A piece of the answer's text; never empty."""
+
+    text: str
+
+
+class Thinking(msgspec.Struct, frozen=True):
+    """A piece of the model's visible reasoning; never empty."""
+
+    text: str
+
+
+class ToolCall(msgspec.Struct, frozen=True):
+    """One complete call the model asks for.
+
+    `arguments` is the parsed object; None when the text in `raw` is not one JSON object, and then the
+    call must not be run. No text at all means `{}`.
+    """
+
+    id: str
+    name: str
+    arguments: dict[str, Any] | None
+    raw: str
+
+
+class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Tokens as the server counted them, the last word wins; None is "not said", which is not 0.
+
+    `input` includes `cache_read` and `cache_write`; `output` includes `reasoning`. `cost_usd` only
+    where the server itself says it.
+    """
+
+    input: int | None = None
+    output: int | None = None
+    reasoning: int | None = None
+    cache_read: int | None = None
+    cache_write: int | None = None
+    total: int | None = None
+    cost_usd: float | None = None
+
+
+class End(msgspec.Struct, frozen=True):
+    """The exchange is over. `raw_reason` is the wire's own word; `failure` is None when it succeeded.
+
+    The stop reasons refusal, content_filter, context_limit, malformed_tool_call, error and
+    stream_incomplete always carry a failure.
+    """
+
+    stop_reason: StopReason
+    raw_reason: str | None = None
+    failure: Failure | None = None
+
+
+Event = Start | Text | Thinking | ToolCall | Usage | End

@@ -1,0 +1,57 @@
+"""The worker's whole life: frame in, machine step, frame out.
+
+Knows VMs by number and nothing of what they want. Ends when the host closes the socket.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+
+from luahost.vm import frames
+from luahost.vm.machine import Machine
+from luahost.worker.confine import CpuGuard
+
+
+class Outlet:
+    """Where a VM's output goes: frames of its own number. Made before the fork, bound after it."""
+
+    def __init__(self) -> None:
+        self._sock: socket.socket | None = None
+        self._vm = 0
+
+    def bind(self, sock: socket.socket, vm: int) -> None:
+        self._sock, self._vm = sock, vm
+
+    def post(self, kind: bytes, text: bytes) -> None:
+        if self._sock is not None:
+            self._sock.sendall(frames.frame(frames.OUTPUT, self._vm, kind + b"\0" + text))
+
+
+class Prepared:
+    """A machine that is booted and has not met a script."""
+
+    def __init__(self) -> None:
+        self.outlet = Outlet()
+        self.machine = Machine(self.outlet.post)
+
+
+def run(sock: socket.socket, prepared: Prepared | None, max_frame: int) -> None:
+    """Serves VMs until the host goes away; `prepared` becomes the first of them."""
+    reader = frames.FrameReader(max_frame)
+    machines: dict[int, tuple[Machine, float]] = {}
+    guard = CpuGuard()
+    while data := sock.recv(1 << 18):
+        for kind, vm, payload in reader.feed(data):
+            if kind == frames.STEP:
+                machine, cpu_s = machines[vm]
+                guard.allow(time.process_time(), cpu_s)
+                sock.sendall(frames.frame(frames.STEPPED, vm, machine.step(payload)))
+            elif kind == frames.OPEN:
+                first = prepared or Prepared()
+                prepared = None
+                first.outlet.bind(sock, vm)
+                spec = frames.OpenVM.unpack(payload)
+                machines[vm] = (first.machine.open(spec), spec.cpu_s)
+            elif kind == frames.CLOSE:
+                machines.pop(vm, None)

@@ -68,7 +68,9 @@ class Stopped(LuahostError):
 
 
 class WorldError(LuahostError):
-    """Something outside failed. `retry_after_s` is what the server asked for, if it did."""
+    """Something outside failed. `retry_after_s` is what the server asked for, if it did; `phase` is where it
+    happened: connect (nothing was sent), first_token, idle, overall, or "".
+    """
 
     default_kind = "network"
 
@@ -79,8 +81,10 @@ class WorldError(LuahostError):
         kind: str | None = None,
         retryable: bool = False,
         retry_after_s: float | None = None,
+        phase: str = "",
     ) -> None:
         super().__init__(message, kind=kind)
+        self.phase = phase
         self.retryable = retryable
         self.retry_after_s = retry_after_s
 

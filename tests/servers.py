@@ -1,18 +1,18 @@
 """FaultServer: a TCP server on loopback that does to its client exactly what a test wrote down.
 
 Each connection is handled in a thread of its own by the test's handler: a function of one `Conn`, whose verbs
-go from whole answers (`respond`, `sse`) down to single bytes (`send`), a reset and a wait. The other direction is
+go from whole answers (`respond`, `sse`) down to single bytes (`send`), a reset and a wait. The other way is
 measured: when the peer closed, so that a test can prove that a revoked stream was cut in time.
 
     with FaultServer(cut_midstream(3)) as server: ...            # a ready-made handler
     with FaultServer(sequence([status(503), hang])) as server: ...  # one after another
 
-A handler runs until it returns. Then the connection is closed, unless the answer was whole (`respond`, or `sse`
-with its end): then the handler is called again for the next request on it. A handler that raises fails the test,
-when the server closes; a peer that left ends it quietly.
+A handler runs until it returns. Then the connection is closed, unless the answer was whole (`respond`, or
+`sse` with its end): then the handler is called again for the next request on it. A handler that raises fails
+the test when the server closes; a peer that left ends it quietly.
 
-It does not know what a right answer is, and knows no model but the few OpenAI chunks of the ready-made handlers.
-Accepting, reading requests and ending at once are those of luahost.testing.
+It does not know what a right answer is, and knows no model but the few OpenAI chunks of the ready-made
+handlers. Accepting, reading requests and ending at once are those of luahost.testing.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ class ServerClosed(ConnectionError):
 
 
 class Conn:
-    """One accepted connection. Its verbs belong to the handler's thread; `wait_peer_closed`, `closed_by_peer`,
-    `closed` and `requests` may be asked from any."""
+    """One accepted connection. Its verbs belong to the handler's thread; `wait_peer_closed`,
+    `peer_has_closed`, `closed_by_peer`, `closed` and `requests` may be asked from any."""
 
     def __init__(self, server: FaultServer, sock: socket.socket, number: int) -> None:
         self.number = number  # 0 for the first connection the server accepted
@@ -70,8 +70,7 @@ class Conn:
         except OSError:
             request = None
         if request is None:
-            self._raise_if_closing()
-            self._note_peer_closed()
+            self._peer_ended()
             return None
         self.requests.append(request)
         self._server.record(request)
@@ -82,8 +81,7 @@ class Conn:
         try:
             self._sock.sendall(data)
         except OSError as error:
-            self._raise_if_closing()
-            self._note_peer_closed()
+            self._peer_ended()
             raise PeerGone(str(error)) from error
 
     def chunk(self, data: bytes) -> None:
@@ -106,8 +104,8 @@ class Conn:
         self.whole = not any(name.lower() == "connection" and value == "close" for name, value in pairs)
 
     def sse(self, payloads: Iterable[bytes], delay_s: float = 0.0, end: bool = True) -> None:
-        """Server-sent events, each payload one `data:` event in a chunk of its own, `delay_s` seconds before each
-        but the first. The head goes out with the first call; `end=False` leaves the body open."""
+        """Server-sent events, each payload one `data:` event in a chunk of its own, `delay_s` seconds between
+        two. The head goes out with the first call; `end=False` leaves the body open. No [DONE] is added."""
         if not self._streaming:
             self.send(
                 response_head(200, [("Content-Type", "text/event-stream"), ("Transfer-Encoding", "chunked")])
@@ -126,17 +124,18 @@ class Conn:
         """Waits so many seconds. False when the peer closed before that; ServerClosed when the test did."""
         if not hung_up(self._sock, wait_s):
             return True
-        self._raise_if_closing()
-        self._note_peer_closed()
+        self._peer_ended()
         return False
 
     def wait_peer_closed(self, timeout_s: float) -> float:
-        """Seconds from this call until the peer closed; 0.0 when it had. AssertionError when it does not in time,
-        or when this side closes first."""
+        """Seconds from this call until the peer closed; 0.0 when it had. AssertionError when it does not
+        in time, or when this side closes first."""
         start = time.monotonic()
         until = start + timeout_s
         while self.closed_by_peer is None:
-            assert not self.closed, "this side closed the connection before the peer did"
+            # `closed` is read first: a handler that notices the peer's end notes it, then closes
+            if self.closed and self.closed_by_peer is None:
+                raise AssertionError("this side closed the connection before the peer did")
             left_s = until - time.monotonic()
             assert left_s > 0, f"the peer did not close within {timeout_s} s"
             if threading.get_ident() == self._owner:
@@ -158,8 +157,8 @@ class Conn:
         """An orderly end (FIN)."""
         if threading.get_ident() != self._owner:
             raise RuntimeError("a connection is closed by its handler; end the server instead")
+        self.closed = True  # before the descriptor is gone: peer_has_closed asks first
         self._server.release(self._sock)
-        self.closed = True
 
     def reset(self) -> None:
         """An abrupt end (RST): the peer sees "connection reset", and may lose what it has not read."""
@@ -170,6 +169,13 @@ class Conn:
     def next_request_comes(self) -> bool:
         """Waits, after a whole answer, for the first byte of another request."""
         return self._reader.has_bytes or bool(self._sock.recv(1, socket.MSG_PEEK))
+
+    def _peer_ended(self) -> None:
+        """Notes the peer's end. A server that closes looks the same from its sockets, and then it is
+        ServerClosed, unless the peer was seen to close before that."""
+        if self.closed_by_peer is None:
+            self._raise_if_closing()
+            self._note_peer_closed()
 
     def _note_peer_closed(self) -> None:
         if self.closed_by_peer is None:
@@ -234,6 +240,7 @@ class FaultServer(LoopbackServer):
         try:
             self._handler(conn)
             while conn.whole and not conn.closed and conn.next_request_comes():
+                conn.whole = False
                 self._handler(conn)
         except OSError:
             pass  # the peer left, or the test ended the server: both are what tests do
@@ -339,7 +346,7 @@ def reset_midbody(conn: Conn) -> None:
 
 
 def sequence(handlers: Sequence[Handler]) -> Handler:
-    """The first handler for the first request (or connection), and so on; the last one for all that follow."""
+    """The first handler for the first request (or connection), and so on; the last for all that follow."""
     lock = threading.Lock()
     turn = 0
 

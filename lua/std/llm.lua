@@ -6,7 +6,7 @@
 
 local K = ...
 local type, error, next, pcall = K.raw.base.type, K.raw.base.error, K.raw.base.next, K.pcall
-local running = K.raw.coroutine.running
+local running, tointeger = K.raw.coroutine.running, K.raw.math.tointeger
 local call, encode, orcs, streaming = K.call, K.encode, K.orcs, K.streaming
 
 local function invalid(message, field)
@@ -39,7 +39,13 @@ function orcs.llm(prompt, opts)
   local sent, on_delta = {}, nil
   if opts then
     for k, v in next, opts do -- one raw copy: what is checked is what is sent
-      if k == "on_delta" then on_delta = v else sent[k] = v end
+      if k == "on_delta" then
+        on_delta = v
+      elseif type(v) == "number" then
+        sent[k] = tointeger(v) or v -- 1e3 is a whole number to people
+      else
+        sent[k] = v
+      end
     end
   end
   if type(prompt) ~= "string" and not (prompt == nil and sent.tool_results ~= nil) then

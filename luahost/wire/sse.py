@@ -93,8 +93,8 @@ class SSEParser:
 
     def close(self) -> list[SSEEvent]:
         """The end of the bytes: what is pending counts as if its line end and blank line had come."""
-        line = (self._bom or b"") + b"".join(self._tail)
-        self._bom = None
+        line = b"".join(self._tail)
+        self._bom = None  # half a BOM is nothing
         self._tail.clear()
         events: list[SSEEvent] = []
         self._line(line, events)

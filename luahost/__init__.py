@@ -1,0 +1,82 @@
+"""luahost: runs agent scripts written in Lua in sandboxed VMs, and lets each do only what it was granted.
+
+    import luahost
+    luahost.run("agent.lua", {"text": "…"}, grants=[luahost.Grant.llm(max_calls=3)])
+
+Everything public is here. Importing this costs nothing: trio and httpx come with the first use.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from luahost.config import Config
+    from luahost.errors import (
+        ConfigError,
+        Denied,
+        Exhausted,
+        HostFault,
+        LuahostError,
+        ScriptError,
+        Stopped,
+        WorldError,
+    )
+    from luahost.gate.grants import Grant
+    from luahost.host import Host, Vm, run
+    from luahost.ops.providers import Provider
+    from luahost.values import Limits, Source
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Config": "config",
+    "ConfigError": "errors",
+    "Denied": "errors",
+    "Exhausted": "errors",
+    "Grant": "gate.grants",
+    "Host": "host",
+    "HostFault": "errors",
+    "Limits": "values",
+    "LuahostError": "errors",
+    "Provider": "ops.providers",
+    "ScriptError": "errors",
+    "Source": "values",
+    "Stopped": "errors",
+    "Vm": "host",
+    "WorldError": "errors",
+    "run": "host",
+}
+
+__all__ = [
+    "Config",
+    "ConfigError",
+    "Denied",
+    "Exhausted",
+    "Grant",
+    "Host",
+    "HostFault",
+    "Limits",
+    "LuahostError",
+    "Provider",
+    "ScriptError",
+    "Source",
+    "Stopped",
+    "Vm",
+    "WorldError",
+    "run",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'luahost' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"luahost.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,321 @@
+"""The bridge: where every call of a script is answered, and the only place where the gate is asked.
+
+A ladder, top to bottom, one early exit each:
+
+    known operation? ▶ answerer of this VM ▶ arguments of the right shape ▶ plan ▶ gate: permit + reservation
+    ▶ the act ▶ audit ▶ reply
+
+Each VM has its own table op → answerer. A gated op starts as the deny stub; grant() puts the real one in its
+place, revoke() the stub back and ends the calls under way. Neither a script nor its worker can reach the table.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import math
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+import trio
+
+from luahost.errors import ConfigError, HostFault, LuahostError
+from luahost.gate.grants import KINDS, Grant
+from luahost.gate.policy import Refusal, decide, expired, no_grant
+from luahost.journal import Journal, Record
+from luahost.ops import results
+from luahost.ops.results import Result
+from luahost.ops.world import Share
+from luahost.syscalls import DECODERS, SYSCALLS, Syscall
+from luahost.vm import frames
+from luahost.workers.worker import Port
+
+MAX_OPEN_CALLS = 1000
+"""Calls one VM may have under way; a worker that sends more is lying."""
+
+STREAM_AHEAD_BYTES = 64 * 1024
+"""Streamed text that may wait for a slow on_delta before the server is no longer read."""
+
+Answerer = Callable[[Syscall, frames.Call, "OpenCall"], Awaitable[Any]]
+
+
+class OpenCall:
+    """One call under way: how it is cancelled, and its stream if it has one."""
+
+    def __init__(self, call: frames.Call) -> None:
+        self.id, self.task = call.id, call.task
+        self.scope = trio.CancelScope()  # the act; cancelled when the gate ends the call
+        self.life = trio.CancelScope()  # the act and its reply; cancelled when nobody waits any more
+        self.ended: Refusal | None = None  # the gate ended it
+        self.said: list[str] = []  # streamed so far
+        self._waiting: list[str] = []
+        self._waiting_bytes = 0
+        self._unacked = False
+        self._go_on = True
+        self._changed = trio.Event()
+
+    def end(self, refusal: Refusal) -> None:
+        if self.ended is None:
+            self.ended = refusal
+            self.scope.cancel()
+
+    # The stream: one batch at a time is with the script; what comes meanwhile waits for its acknowledgement.
+
+    async def emit(self, text: str, send: Callable[[list[str]], None]) -> bool:
+        self.said.append(text)
+        self._waiting.append(text)
+        self._waiting_bytes += len(text)
+        self._flush(send)
+        while self._go_on and self._unacked and self._waiting_bytes > STREAM_AHEAD_BYTES:
+            await self._changed.wait()
+            self._flush(send)
+        return self._go_on
+
+    async def drain(self, send: Callable[[list[str]], None]) -> None:
+        """Until the script has taken everything."""
+        self._flush(send)
+        while self._unacked:
+            await self._changed.wait()
+            self._flush(send)
+
+    async def taken(self) -> None:
+        """Until the batch that is with the script is acknowledged."""
+        while self._unacked:
+            await self._changed.wait()
+
+    def acked(self, go_on: bool) -> None:
+        self._unacked = False
+        self._go_on = self._go_on and go_on
+        self._changed.set()
+        self._changed = trio.Event()
+
+    def _flush(self, send: Callable[[list[str]], None]) -> None:
+        if self._waiting and self._go_on and not self._unacked:
+            batch, self._waiting, self._waiting_bytes = self._waiting, [], 0
+            self._unacked = True
+            send(batch)
+
+
+class Bridge:
+    """One VM's calls. `port` carries them; `nursery` runs those that wait."""
+
+    def __init__(self, name: str, share: Share, port: Port, nursery: trio.Nursery, journal: Journal) -> None:
+        self.name, self.share, self._port = name, share, port
+        self._nursery, self._journal = nursery, journal
+        self._grants: dict[str, Grant] = share.grants  # type: ignore[assignment]
+        self._open: dict[int, OpenCall] = {}
+        self._flights: dict[str, set[OpenCall]] = {kind: set() for kind in KINDS}
+        self._table: dict[str, Answerer] = {
+            op: self._deny if row.capability else self._answer for op, row in SYSCALLS.items()
+        }
+        self.calls = 0
+        self.denied = 0
+        self.noes: list[Result] = []  # failed calls of this activation, for the one who must act
+
+    # ── grants ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def grant(self, grant: Grant) -> None:
+        """Puts the real implementation of the grant's operations in place of the stub."""
+        grant.given(self.share.world.monotonic_s())
+        self._grants[grant.kind] = grant
+        self._swap(grant.kind, self._gated)
+
+    def revoke(self, kind: str) -> None:
+        """Puts the stub back and ends what is under way."""
+        if kind not in KINDS:
+            raise ConfigError(f"revoke: one of {', '.join(KINDS)} expected, got {kind!r}")
+        self._grants.pop(kind, None)
+        self._swap(kind, self._deny)
+        gone = Refusal(kind="capability_revoked", message=f"{kind}: the grant was revoked", rule="revoked")
+        for call in list(self._flights[kind]):
+            call.end(gone)
+
+    def _swap(self, kind: str, answerer: Answerer) -> None:
+        for op, row in SYSCALLS.items():
+            if row.capability == kind:
+                self._table[op] = answerer
+
+    # ── calls ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def begin(self, call: frames.Call) -> None:
+        """A VM asked; the reply is sent when there is one. Raises HostFault when the worker must be lying."""
+        if call.id in self._open:
+            raise HostFault("a call was numbered twice", kind="worker_lied")
+        if len(self._open) >= MAX_OPEN_CALLS:
+            raise HostFault(f"more than {MAX_OPEN_CALLS} calls at a time", kind="worker_lied")
+        self.calls += 1
+        entry = self._open[call.id] = OpenCall(call)
+        self._nursery.start_soon(self._run, call, entry)
+
+    def ack(self, ack: frames.Ack) -> None:
+        entry = self._open.get(ack.id)
+        if entry is not None:
+            entry.acked(ack.go_on)
+
+    def drop(self, task: int) -> None:
+        """The VM's task is gone: so are its calls, and nobody waits for their replies."""
+        for entry in list(self._open.values()):
+            if task in (0, entry.task):
+                self._open.pop(entry.id, None)
+                entry.life.cancel()
+
+    async def _run(self, call: frames.Call, entry: OpenCall) -> None:
+        try:
+            with entry.life:
+                result: Any = None
+                with entry.scope:
+                    result = await self._climb(call, entry)
+                if entry.ended is not None:
+                    result = self._ended(entry)
+                await entry.taken()  # the script hears the end after what it was given before
+                self._reply(entry.id, result)
+        finally:
+            if self._open.get(entry.id) is entry:
+                del self._open[entry.id]
+
+    async def _climb(self, call: frames.Call, entry: OpenCall) -> Any:
+        op = call.op.decode(errors="replace")
+        row = SYSCALLS.get(op)
+        if row is None:
+            return results.error("not_found", f"no operation {op[:80]!r}")
+        try:
+            return await self._table[op](row, call, entry)
+        except LuahostError as error:
+            return results.error(error.kind, error.message)
+
+    def _reply(self, id: int, result: Any) -> None:
+        if isinstance(result, dict) and result.get("ok") is False:
+            self.noes.append(result)
+            del self.noes[:-100]
+        try:
+            payload = frames.encode(result)
+        except (TypeError, ValueError, OverflowError) as error:
+            payload = frames.encode(results.error("internal", f"the answer cannot enter the VM: {error}"))
+        limit = self._port.limits.value_bytes
+        if len(payload) > limit:
+            payload = frames.encode(
+                results.error("too_large", f"the answer is {len(payload)} bytes; a value may have {limit}")
+            )
+        self._port.send(frames.reply(id, payload, self.share.world.now_s()))
+
+    # ── answerers ───────────────────────────────────────────────────────────────────────────────────────
+
+    async def _answer(self, row: Syscall, call: frames.Call, entry: OpenCall) -> Any:
+        """Operations that need no grant."""
+        try:
+            args = DECODERS[row.op].decode(call.args)
+        except msgspec.ValidationError as error:
+            return results.from_validation(error, row.options)
+        result = row.act(self.share, args)
+        return await result if inspect.isawaitable(result) else result
+
+    async def _deny(self, row: Syscall, call: frames.Call, entry: OpenCall) -> Result:
+        """The stub: says no before it looks at anything."""
+        assert row.capability is not None
+        refusal = no_grant(row.capability)
+        self._audit(self._record(row, call, refusal))
+        return self._refused(results.refused(row.capability, refusal))
+
+    async def _gated(self, row: Syscall, call: frames.Call, entry: OpenCall) -> Any:
+        """Operations under a grant."""
+        assert row.capability is not None and row.plan is not None
+        try:
+            args = DECODERS[row.op].decode(call.args)
+        except msgspec.ValidationError as error:
+            return results.from_validation(error, row.options)
+        plan = row.plan(self.share, args)
+        if isinstance(plan, dict):
+            return plan
+        world, grant = self.share.world, self._grants[row.capability]
+        permit = decide(grant, plan.action, world.monotonic_s())
+        record = self._record(row, call, permit if isinstance(permit, Refusal) else None, plan.action, grant)
+        if isinstance(permit, Refusal):
+            self._audit(record)
+            about = {"provider": plan.action.provider, "model": plan.action.model, "host": str(plan.action.origin)}
+            return self._refused(results.refused(row.capability, permit, **about))
+        began = world.monotonic_s()
+        flights = self._flights[row.capability]
+        flights.add(entry)
+        if permit.reservation is not None:
+            permit.reservation.on_cancel = lambda kind, why: entry.end(
+                Refusal(kind=kind, message=f"{row.capability}: {why}", rule="revoked")
+            )
+        expires = grant.expires_at_s()
+        result: Any = None
+        try:
+            with trio.CancelScope(deadline=math.inf if expires is None else expires) as lifetime:
+                emit = self._emitter(entry) if getattr(args, "streamed", False) else None
+                result = await row.act(permit, plan, args, self.share, emit)
+                if emit is not None:
+                    await entry.drain(self._sender(entry))
+            if lifetime.cancelled_caught and entry.ended is None:
+                entry.ended = expired(grant)
+            return result
+        finally:
+            flights.discard(entry)
+            if permit.reservation is not None:
+                permit.reservation.release()  # does nothing when the act has settled it
+            record.ms = round((world.monotonic_s() - began) * 1000, 3)
+            if isinstance(result, dict) and entry.ended is None:
+                record.error_kind = result.get("error_kind", "")
+                record.usage = result.get("usage", {})
+                record.attempts = result.get("attempts", 0)
+            else:
+                record.error_kind = entry.ended.kind if entry.ended is not None else "cancelled"
+            self._audit(record)
+
+    def _emitter(self, entry: OpenCall) -> Callable[[str], Awaitable[bool]]:
+        send = self._sender(entry)
+
+        async def emit(text: str) -> bool:
+            return await entry.emit(text, send)
+
+        return emit
+
+    def _sender(self, entry: OpenCall) -> Callable[[list[str]], None]:
+        def send(texts: list[str]) -> None:
+            self._port.send(frames.events(entry.id, frames.encode(texts), self.share.world.now_s()))
+
+        return send
+
+    def _ended(self, entry: OpenCall) -> Result:
+        """The answer of a call that the gate ended: what the script already heard is in it."""
+        assert entry.ended is not None
+        partial = "".join(entry.said) or None
+        return self._refused(results.refused("llm", entry.ended, partial=partial))
+
+    def _refused(self, result: Result) -> Result:
+        self.denied += 1
+        return result
+
+    # ── audit ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def _record(
+        self,
+        row: Syscall,
+        call: frames.Call,
+        refusal: Refusal | None,
+        action: Any = None,
+        grant: Grant | None = None,
+    ) -> Record:
+        record = Record(
+            ts=self.share.world.now_s(),
+            seq=self._journal.next_seq(),
+            vm=self.name,
+            capability=row.capability or "",
+            action=row.op,
+            decision="allow" if refusal is None else "deny",
+            rule="granted" if refusal is None else refusal.rule,
+            args_sha256=hashlib.sha256(bytes(call.args)).hexdigest(),
+        )
+        if refusal is not None:
+            record.error_kind = refusal.kind
+        if action is not None:
+            record.host, record.provider, record.model = str(action.origin), action.provider, action.model or ""
+        if grant is not None:
+            record.grant, record.grant_ids = str(grant), [each.id for each in grant.chain()]
+        return record
+
+    def _audit(self, record: Record) -> None:
+        self._journal.write(record)

@@ -1,0 +1,182 @@
+"""What people hand over, read and checked: the configuration file, the script file.
+
+    [providers.NAME]      wire, base_url, key_env, model, health_path; a known name may be changed in part
+    provider, model       the defaults for scripts that name none
+    [limits]              the fields of Limits; sizes also as text, "64MiB"
+    [[grants]]            kind, and its constraints
+
+Everything unknown is an error that names it. No key stands in a file: key_env names the variable that has it.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from luahost.errors import ConfigError
+from luahost.gate.grants import KINDS, Grant
+from luahost.ops.providers import PROVIDERS, Provider
+from luahost.values import SOURCE_BYTES, Limits, Source, nearest, parse_size
+
+DEFAULT_PROVIDER = "ollama"
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """A host's configuration. Made by `load` from a file, or by hand."""
+
+    providers: Mapping[str, Provider] = msgspec.field(default_factory=lambda: PROVIDERS)
+    provider: str = DEFAULT_PROVIDER
+    model: str | None = None
+    limits: Limits = Limits()
+    grants: tuple[Grant, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.provider not in self.providers:
+            raise ConfigError(
+                f"provider: one of {', '.join(self.providers)} expected, got {self.provider!r}"
+                f"{nearest(self.provider, self.providers)}"
+            )
+
+    def with_provider(self, provider: Provider) -> Config:
+        """The same with one more provider, or one replaced."""
+        return msgspec.structs.replace(self, providers={**self.providers, provider.name: provider})
+
+
+def load(config: Config | str | Path | None) -> Config:
+    """A Config as it is, a file's, or the default one."""
+    if config is None:
+        return Config()
+    if isinstance(config, Config):
+        return config
+    return read_file(Path(config))
+
+
+def read_file(path: Path) -> Config:
+    """The configuration in a TOML file; ConfigError with one line for whatever is wrong in it."""
+    try:
+        data = tomllib.loads(read_regular(path, 1 << 20, "configuration").decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: TOML expected: {error}") from None
+    try:
+        return _config(data)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error.message}") from None
+
+
+def _config(data: dict[str, Any]) -> Config:
+    known = ("providers", "provider", "model", "limits", "grants")
+    _only(data, known, "")
+    fields: dict[str, Any] = {}
+    providers = dict(PROVIDERS)
+    for name, table in _table(data, "providers").items():
+        providers[name] = _provider(name, table)
+    fields["providers"] = providers
+    for name in ("provider", "model"):
+        if name in data:
+            if not isinstance(data[name], str):
+                raise ConfigError(f"{name}: a text expected, got {data[name]!r}")
+            fields[name] = data[name]
+    fields["limits"] = _limits(_table(data, "limits"))
+    grants = data.get("grants", [])
+    if not isinstance(grants, list):
+        raise ConfigError("grants: tables like [[grants]] expected")
+    fields["grants"] = one_of_each(_grant(table) for table in grants)
+    return Config(**fields)
+
+
+def one_of_each(grants: Any) -> tuple[Grant, ...]:
+    """The grants as a tuple; ConfigError when two are of one kind, as a VM holds one of each."""
+    made = tuple(grants)
+    kinds = [grant.kind for grant in made]
+    for kind in kinds:
+        if kinds.count(kind) > 1:
+            raise ConfigError(f"grants: one grant of each kind expected, got {kinds.count(kind)} of {kind!r}")
+    return made
+
+
+def _provider(name: str, table: Any) -> Provider:
+    fields = ("wire", "base_url", "key_env", "model", "health_path")
+    where = f"providers.{name}"
+    if not isinstance(table, dict):
+        raise ConfigError(f"{where}: a table expected, got {table!r}")
+    if "key" in table or "api_key" in table:
+        raise ConfigError(f"{where}: a key does not belong in a file; key_env names the variable that has it")
+    _only(table, fields, where)
+    for field, value in table.items():
+        if not isinstance(value, str):
+            raise ConfigError(f"{where}.{field}: a text expected, got {value!r}")
+    if name in PROVIDERS:
+        return msgspec.structs.replace(PROVIDERS[name], **table)
+    if "base_url" not in table:
+        raise ConfigError(f"{where}: base_url is missing")
+    return Provider(name=name, **table)
+
+
+def _limits(table: dict[str, Any]) -> Limits:
+    _only(table, Limits.__struct_fields__, "limits")
+    made = dict(table)
+    for field, value in made.items():
+        if field.endswith("_bytes") and isinstance(value, str):
+            try:
+                made[field] = parse_size(value)
+            except ConfigError as error:
+                raise ConfigError(f"limits.{field}: {error.message}") from None
+    return Limits(**made)
+
+
+def _grant(table: Any) -> Grant:
+    if not isinstance(table, dict) or not isinstance(table.get("kind"), str):
+        raise ConfigError(f"grants: kind = one of {', '.join(KINDS)} expected in each [[grants]]")
+    return Grant(**table)
+
+
+def _table(data: dict[str, Any], name: str) -> dict[str, Any]:
+    table = data.get(name, {})
+    if not isinstance(table, dict):
+        raise ConfigError(f"{name}: a table expected, got {table!r}")
+    return table
+
+
+def _only(table: dict[str, Any], known: tuple[str, ...], where: str) -> None:
+    for name in table:
+        if name not in known:
+            place = f"{where}.{name}" if where else name
+            raise ConfigError(f"unknown key {place!r}{nearest(name, known)}; known: {', '.join(known)}")
+
+
+# ── files ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def read_regular(path: Path, max_bytes: int, what: str) -> bytes:
+    """A regular file's bytes; ConfigError for anything else, without waiting for a FIFO's writer."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError:
+        raise ConfigError(f"{what}: {path} does not exist") from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise ConfigError(f"{what}: {path} cannot be read: {reason}") from None
+    with open(descriptor, "rb") as file:
+        mode = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(mode):
+            is_a = "a directory" if stat.S_ISDIR(mode) else "a FIFO" if stat.S_ISFIFO(mode) else "no regular file"
+            raise ConfigError(f"{what}: a regular file expected, {path} is {is_a}")
+        data = file.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise ConfigError(f"{what}: at most {max_bytes} bytes expected, {path} has more")
+    return data
+
+
+def read_script(script: str | Path | Source) -> Source:
+    """The script a path names, or the Source itself. Its name in errors is the file's name, not its path."""
+    if isinstance(script, Source):
+        return script
+    path = Path(script)
+    text = read_regular(path, SOURCE_BYTES + 3, "script")
+    return Source(text, path.name, path.absolute().parent)

@@ -1,0 +1,72 @@
+"""The audit: one JSON line for each decision of the gate, naming the rule that decided.
+
+Who (VM), under which grant, asked for what, of which server and model; allowed or not, and why; what it used and
+how it ended. Never prompt text, never a key, never a header: arguments are there as a hash.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import msgspec
+
+
+class Record(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """One decision. `ts` is seconds since 1970 at the decision; `ms` is what the act took after it."""
+
+    ts: float
+    seq: int
+    vm: str
+    capability: str
+    action: str
+    decision: str  # allow | deny
+    rule: str
+    grant: str = ""
+    grant_ids: list[str] = []
+    host: str = ""
+    provider: str = ""
+    model: str = ""
+    args_sha256: str = ""
+    error_kind: str = ""
+    usage: dict[str, Any] = {}
+    attempts: int = 0
+    ms: float = 0.0
+
+
+Sink = Callable[[dict[str, Any]], None]
+
+
+class Journal:
+    """Numbers the records and hands them to a file (a path: JSON lines, appended, mode 0600) or a callable."""
+
+    def __init__(self, sink: str | Path | Sink | None) -> None:
+        self._seq = 0
+        self._file: BinaryIO | None = None
+        self._call: Sink | None = None
+        if isinstance(sink, str | Path):
+            descriptor = os.open(sink, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            self._file = open(descriptor, "ab", buffering=0)
+        else:
+            self._call = sink
+
+    def next_seq(self) -> int:
+        self._seq += 1
+        return self._seq
+
+    def write(self, record: Record) -> None:
+        if self._file is not None:
+            self._file.write(msgspec.json.encode(record) + b"\n")  # one write: lines of two hosts do not mix
+        elif self._call is not None:
+            self._call(msgspec.to_builtins(record))
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    @staticmethod
+    def now_s() -> float:
+        return time.time()

@@ -1,0 +1,82 @@
+"""The providers: which server, told apart from which wire. One table; a configuration file adds to it.
+
+A provider's key belongs to its origin and goes nowhere else. Sources: the vendors' documentation; llama.cpp,
+vLLM and LM Studio listen on loopback by default and take no key.
+"""
+
+from __future__ import annotations
+
+import os
+
+import msgspec
+
+from luahost.errors import ConfigError
+from luahost.gate.hosts import Origin, parse_base_url
+from luahost.values import nearest
+
+WIRES = ("openai",)
+"""The wires that are spoken."""
+
+
+class Provider(msgspec.Struct, frozen=True, kw_only=True):
+    """One server.
+
+    name         what scripts and grants call it
+    wire         how it is spoken to, one of WIRES
+    base_url     its origin, with a path prefix if it has one
+    key_env      the environment variable of the host that holds its key; None: it takes none
+    model        the model when a script names none; None: the script must
+    health_path  what orcs.llm_ping asks for
+    """
+
+    name: str
+    wire: str = "openai"
+    base_url: str
+    key_env: str | None = None
+    model: str | None = None
+    health_path: str = "/v1/models"
+
+    def __post_init__(self) -> None:
+        if self.wire not in WIRES:
+            raise ConfigError(
+                f"providers.{self.name}.wire: one of {', '.join(WIRES)} expected, got {self.wire!r}"
+                f"{nearest(self.wire, WIRES)}"
+            )
+        try:
+            parse_base_url(self.base_url)
+        except ConfigError as error:
+            raise ConfigError(f"providers.{self.name}.{error.message}") from None
+
+    @property
+    def origin(self) -> Origin:
+        return parse_base_url(self.base_url)[0]
+
+    @property
+    def prefix(self) -> str:
+        """The path in front of the wire's own paths; a trailing /v1 is the wire's, not the prefix's."""
+        return parse_base_url(self.base_url)[1].removesuffix("/v1")
+
+    def key(self) -> str | None:
+        """The key from the host's environment, or None. Never stored, never shown."""
+        return (os.environ.get(self.key_env) or None) if self.key_env else None
+
+
+PROVIDERS: dict[str, Provider] = {
+    provider.name: provider
+    for provider in (
+        Provider(name="ollama", base_url="http://localhost:11434", model="llama3.2", health_path="/"),
+        Provider(
+            name="openai", base_url="https://api.openai.com", key_env="OPENAI_API_KEY", model="gpt-4o"
+        ),
+        Provider(
+            name="openrouter",
+            base_url="https://openrouter.ai/api/v1",
+            key_env="OPENROUTER_API_KEY",
+            model="openrouter/auto",
+        ),
+        Provider(name="llamacpp", base_url="http://localhost:8080", model="default", health_path="/health"),
+        Provider(name="vllm", base_url="http://localhost:8000", health_path="/health"),
+        Provider(name="lmstudio", base_url="http://localhost:1234"),
+    )
+}
+"""Known without any configuration; ollama is the default."""

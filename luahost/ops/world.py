@@ -1,0 +1,77 @@
+"""What an act may use: the host's share of the world, and one VM's share of that."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import trio
+
+from luahost.gate.grants import Grant
+from luahost.ops.providers import Provider
+from luahost.ops.sessions import Store
+
+if TYPE_CHECKING:
+    from luahost.transport.client import Client
+
+
+class World:
+    """One per host. The client, and httpx with it, comes with the first call that needs it."""
+
+    def __init__(
+        self,
+        providers: Mapping[str, Provider],
+        default_provider: str,
+        default_model: str | None,
+        rng: random.Random,
+    ) -> None:
+        self.providers = providers
+        self.default_provider = default_provider
+        self.default_model = default_model
+        self.rng = rng
+        self._client: Client | None = None
+
+    def now_s(self) -> float:
+        """Seconds since 1970."""
+        return time.time()
+
+    def monotonic_s(self) -> float:
+        """Seconds on a clock that is never set back: expiry, deadlines, latencies."""
+        return trio.current_time()
+
+    def client(self) -> Client:
+        if self._client is None:
+            from luahost.transport.client import Client
+
+            self._client = Client()
+        return self._client
+
+    async def close(self) -> None:
+        if self._client is not None:
+            await self._client.close()
+
+
+class Share:
+    """One VM's: its grants, its sessions, where its modules are. Nothing of another VM is reachable here."""
+
+    def __init__(self, world: World, grants: Mapping[str, Grant], directory: Path | None) -> None:
+        self.world = world
+        self.grants = grants
+        self.directory = directory
+        self.sessions = Store()
+
+
+class CallEnded(Exception):
+    """The gate ended a call under way: its grant was revoked or expired."""
+
+    def __init__(self, kind: str, why: str) -> None:
+        super().__init__(why)
+        self.kind, self.why = kind, why
+
+
+Emit = Callable[[str], Awaitable[bool]]
+"""Gives a piece of streamed text to the script; False when the script wants no more."""
+

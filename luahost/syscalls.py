@@ -1,0 +1,94 @@
+"""THE table: every operation a VM can ask for, what its arguments look like, and which grant it needs.
+
+A row without a capability is answered for every script. A row with one is answered by the deny stub until a
+grant of that kind puts the act in its place (bridge.py). Nothing that is not in this table happens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from luahost.errors import ConfigError
+from luahost.ops import caps, clock, llm, modules, results
+from luahost.ops.sessions import Mode
+from luahost.ops.world import Share
+
+
+class Syscall(msgspec.Struct, frozen=True, kw_only=True):
+    """One row.
+
+    shape        the arguments' type; anything else is refused before the gate is asked
+    capability   the kind of grant it needs; None: none
+    plan         gated rows: (share, args) → the Plan the gate judges, or a failed result
+    act          gated: async (permit, plan, args, share, emit); ungated: (share, args), plain or async
+    options      the names an options table may have, for "did you mean"
+    """
+
+    op: str
+    shape: Any
+    act: Callable[..., Any]
+    capability: str | None = None
+    plan: Callable[..., Any] | None = None
+    options: tuple[str, ...] = ()
+
+
+class LoadOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    mode: Mode = "replace"
+
+
+class LoadArgs(msgspec.Struct, frozen=True):
+    json: str
+    opts: LoadOptions = LoadOptions()
+
+
+def _dump(share: Share, args: None) -> str:
+    return share.sessions.dump()
+
+
+def _load(share: Share, args: LoadArgs) -> results.Result:
+    try:
+        return {"ok": True, "count": share.sessions.load(args.json, args.opts.mode)}
+    except ConfigError as error:
+        return results.error("invalid_options", error.message, field="json")
+
+
+def _known(shape: type[msgspec.Struct]) -> tuple[str, ...]:
+    return shape.__struct_fields__
+
+
+SYSCALLS: dict[str, Syscall] = {
+    row.op: row
+    for row in (
+        Syscall(
+            op="llm",
+            shape=llm.LlmArgs,
+            capability="llm",
+            plan=llm.plan,
+            act=llm.complete,
+            options=("on_delta", *_known(llm.LlmOptions)),
+        ),
+        Syscall(
+            op="llm_ping",
+            shape=llm.PingArgs,
+            capability="llm",
+            plan=llm.plan_ping,
+            act=llm.ping,
+            options=_known(llm.PingOptions),
+        ),
+        Syscall(op="sessions.dump", shape=None, act=_dump),
+        Syscall(op="sessions.load", shape=LoadArgs, act=_load, options=_known(LoadOptions)),
+        Syscall(op="clock.now", shape=None, act=clock.now),
+        Syscall(op="clock.sleep", shape=float, act=clock.sleep),
+        Syscall(op="caps", shape=None, act=caps.caps),
+        Syscall(op="can", shape=caps.CanArgs, act=caps.can),
+        Syscall(op="module", shape=modules.ModuleArgs, act=modules.module),
+    )
+}
+
+DECODERS = {op: msgspec.msgpack.Decoder(row.shape) for op, row in SYSCALLS.items()}
+
+LUA_NAMES: dict[str, str | None] = {"llm": "llm", "llm_ping": "llm"}
+"""orcs.NAME → the capability it needs, for `luahost check`."""

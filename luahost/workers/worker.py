@@ -1,0 +1,235 @@
+"""One worker process, and the ports of the VMs in it.
+
+Sending never waits: what the socket does not take at once is kept and written when it can be. One task reads;
+what comes is checked, and a worker that lies is killed. Whatever ends the process, each of its ports hears of
+it exactly once.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import trio
+
+from luahost.errors import Exhausted, HostFault, LuahostError
+from luahost.values import Limits
+from luahost.vm import frames
+
+if TYPE_CHECKING:
+    from luahost.workers.zygote import Zygote
+
+RECV_BYTES = 1 << 18
+
+
+class Port:
+    """One VM's place in a worker. The callbacks are set by the bridge; none of them may wait or raise."""
+
+    def __init__(self, worker: Worker, vm: int, limits: Limits) -> None:
+        self.worker = worker
+        self.vm = vm
+        self.limits = limits
+        self.steps_open = 0  # sent and not yet answered
+        self.steps_done = 0
+        self.lost: LuahostError | None = None
+        self.on_step: Callable[[list[frames.Want]], None] = lambda wants: None
+        self.on_output: Callable[[str, str], None] = lambda kind, text: None
+        self.on_lost: Callable[[LuahostError], None] = lambda error: None
+
+    def send(self, message: bytes) -> None:
+        """One message for the VM; nothing happens when its worker is gone."""
+        if self.lost is None:
+            if self.steps_open == 0:
+                self.worker.step_begins()
+            self.steps_open += 1
+            self.worker.write(frames.frame(frames.STEP, self.vm, message))
+
+    def fail(self, error: LuahostError) -> None:
+        if self.lost is None:
+            self.lost = error
+            self.on_lost(error)
+
+
+class Worker:
+    """A forked worker. `run` is its reader task and ends when the process is buried."""
+
+    def __init__(self, zygote: Zygote, pid: int, sock: socket.socket, limits: Limits) -> None:
+        self.zygote, self.pid, self.limits = zygote, pid, limits
+        self.ports: dict[int, Port] = {}
+        self.alive = True
+        self.gone = trio.Event()
+        self.steps_open = 0  # VMs with a step under way
+        self.cpu_mark_s = 0.0  # the CPU clock when the activation (isolation vm) or the step (shared) began
+        self.wall_mark_s = 0.0  # the wall clock when the oldest step under way began
+        self._sock = sock
+        self._reader = frames.FrameReader(limits.value_bytes + frames.FRAME_SPARE)
+        self._unsent = bytearray()
+        self._writable = trio.Event()
+        self._end: LuahostError | None = None
+
+    # ── for ports ───────────────────────────────────────────────────────────────────────────────────────
+
+    def open(self, vm: int, limits: Limits, spec: frames.OpenVM) -> Port:
+        port = self.ports[vm] = Port(self, vm, limits)
+        self.write(frames.frame(frames.OPEN, vm, spec.pack()))
+        return port
+
+    def drop(self, port: Port) -> None:
+        """The port's VM is closed, the worker stays."""
+        if self.ports.pop(port.vm, None) is not None and self.alive:
+            if port.steps_open:
+                self.steps_open -= 1
+            self.write(frames.frame(frames.CLOSE, port.vm, b""))
+
+    def write(self, data: bytes) -> None:
+        if not self.alive:
+            return
+        if not self._unsent:
+            try:
+                sent = self._sock.send(data)
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                return  # it is dying; the reader will see that and say so
+            if sent == len(data):
+                return
+            data = data[sent:]
+        self._unsent += data
+        self._writable.set()
+
+    def kill(self, error: LuahostError) -> None:
+        """SIGKILL; the ports hear `error`. Returns at once, `gone` is set when the process is buried."""
+        if self.alive:
+            self.alive = False
+            self._end = error
+            if self.zygote.alive:  # it is not buried yet, so the pid is its own
+                with suppress(ProcessLookupError):
+                    os.kill(self.pid, signal.SIGKILL)
+
+    # ── what the watchdog reads ─────────────────────────────────────────────────────────────────────────
+
+    def begin_activation(self) -> None:
+        """A VM that was idle is given work: with a worker of its own, its CPU is counted from here."""
+        if self.limits.isolation == "vm":
+            self.cpu_mark_s = self.cpu_s()
+
+    def step_begins(self) -> None:
+        if self.steps_open == 0:
+            self._mark_step()
+        self.steps_open += 1
+
+    def _mark_step(self) -> None:
+        self.wall_mark_s = time.monotonic()
+        if self.limits.isolation == "shared":
+            self.cpu_mark_s = self.cpu_s()
+
+    def cpu_s(self) -> float:
+        """CPU the process has used so far, in seconds, by the kernel's account.
+
+        Where another process's clock cannot be read (not Linux) the wall clock of the current step stands in.
+        """
+        if sys.platform != "linux":
+            return self.cpu_mark_s + (time.monotonic() - self.wall_mark_s if self.steps_open else 0.0)
+        try:
+            return time.clock_gettime((~self.pid) << 3 | 2)
+        except OSError:
+            return self.cpu_mark_s
+
+    # ── tasks ───────────────────────────────────────────────────────────────────────────────────────────
+
+    async def run(self) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._write_unsent)
+            try:
+                await self._read()
+            finally:
+                nursery.cancel_scope.cancel()
+                with trio.CancelScope(shield=True):
+                    await self._bury()
+
+    async def _read(self) -> None:
+        sock, reader = self._sock, self._reader
+        while True:
+            await trio.lowlevel.wait_readable(sock)
+            try:
+                data = sock.recv(RECV_BYTES)
+            except BlockingIOError:
+                continue
+            except OSError:
+                return
+            if not data:
+                return
+            try:
+                for kind, vm, payload in reader.feed(data):
+                    self._dispatch(kind, vm, payload)
+            except (frames.FrameError, HostFault) as error:
+                self.kill(HostFault(f"the worker sent {error}; it was ended", kind="worker_lied"))
+                return
+
+    def _dispatch(self, kind: int, vm: int, payload: bytes) -> None:
+        port = self.ports.get(vm)
+        if port is None:
+            if self.limits.isolation == "shared" and kind in (frames.STEPPED, frames.OUTPUT):
+                return  # closed while its last step was under way
+            raise frames.FrameError(f"a frame of VM {vm}, which it does not hold")
+        if kind == frames.STEPPED:
+            if port.steps_open <= 0:
+                raise frames.FrameError("an answer to a step nobody asked for")
+            port.steps_open -= 1
+            port.steps_done += 1
+            if port.steps_open == 0:
+                self.steps_open -= 1
+            self._mark_step()
+            port.on_step(frames.decode_wants(payload))
+        elif kind == frames.OUTPUT:
+            name, _, text = payload.partition(b"\0")
+            port.on_output(name.decode(errors="replace"), text.decode(errors="replace"))
+        else:
+            raise frames.FrameError(f"a frame of unknown kind {kind}")
+
+    async def _write_unsent(self) -> None:
+        while True:
+            await self._writable.wait()
+            await trio.lowlevel.wait_writable(self._sock)
+            try:
+                sent = self._sock.send(self._unsent)
+            except BlockingIOError:
+                continue
+            except OSError:
+                return
+            del self._unsent[:sent]
+            if not self._unsent:
+                self._writable = trio.Event()
+
+    async def _bury(self) -> None:
+        self.kill(HostFault("the worker ended", kind="worker_lost"))
+        status = await self.zygote.bury(self.pid)
+        self._sock.close()
+        end = self._end
+        if isinstance(end, HostFault) and end.kind == "worker_lost":
+            end = _why(status, self.limits, zygote_alive=self.zygote.alive)
+        for port in list(self.ports.values()):
+            port.fail(end or HostFault("the worker ended", kind="worker_lost"))
+        self.ports.clear()
+        self.gone.set()
+
+
+def _why(status: int, limits: Limits, *, zygote_alive: bool) -> LuahostError:
+    """What a process's end means to the VMs that were in it."""
+    if not zygote_alive:
+        return HostFault("the worker is gone with the zygote that made it; load the script again", kind="worker_lost")
+    if status >= 0 and os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        if number == signal.SIGXCPU:
+            return Exhausted(f"the CPU limit of {limits.cpu_s:g} s is used up", limit="cpu_s")
+        name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
+        return HostFault(f"the worker crashed ({name}); its script can only be loaded again", kind="worker_lost")
+    if status >= 0 and os.WIFEXITED(status) and os.WEXITSTATUS(status):
+        return HostFault("the worker ended in an error, most likely out of memory", kind="worker_lost")
+    return HostFault("the worker ended", kind="worker_lost")

@@ -44,7 +44,7 @@ class OpenCall:
     """One call under way: how it is cancelled, and its stream if it has one."""
 
     def __init__(self, call: frames.Call) -> None:
-        self.id, self.task = call.id, call.task
+        self.id, self.task, self.op = call.id, call.task, call.op.decode(errors="replace")
         self.scope = trio.CancelScope()  # the act; cancelled when the gate ends the call
         self.life = trio.CancelScope()  # the act and its reply; cancelled when nobody waits any more
         self.ended: Refusal | None = None  # the gate ended it
@@ -153,6 +153,11 @@ class Bridge:
         if entry is not None:
             entry.acked(ack.go_on)
 
+    @property
+    def waiting_for(self) -> list[str]:
+        """The operations under way, oldest first."""
+        return [entry.op for entry in self._open.values()]
+
     def drop(self, task: int) -> None:
         """The VM's task is gone: so are its calls, and nobody waits for their replies."""
         for entry in list(self._open.values()):
@@ -175,12 +180,11 @@ class Bridge:
                 del self._open[entry.id]
 
     async def _climb(self, call: frames.Call, entry: OpenCall) -> Any:
-        op = call.op.decode(errors="replace")
-        row = SYSCALLS.get(op)
+        row = SYSCALLS.get(entry.op)
         if row is None:
-            return results.error("not_found", f"no operation {op[:80]!r}")
+            return results.error("not_found", f"no operation {entry.op[:80]!r}")
         try:
-            return await self._table[op](row, call, entry)
+            return await self._table[entry.op](row, call, entry)
         except LuahostError as error:
             return results.error(error.kind, error.message)
 
@@ -232,7 +236,11 @@ class Bridge:
         record = self._record(row, call, permit if isinstance(permit, Refusal) else None, plan.action, grant)
         if isinstance(permit, Refusal):
             self._audit(record)
-            about = {"provider": plan.action.provider, "model": plan.action.model, "host": str(plan.action.origin)}
+            about = {
+                "provider": plan.action.provider,
+                "model": plan.action.model,
+                "host": str(plan.action.origin),
+            }
             return self._refused(results.refused(row.capability, permit, **about))
         began = world.monotonic_s()
         flights = self._flights[row.capability]
@@ -312,7 +320,11 @@ class Bridge:
         if refusal is not None:
             record.error_kind = refusal.kind
         if action is not None:
-            record.host, record.provider, record.model = str(action.origin), action.provider, action.model or ""
+            record.host, record.provider, record.model = (
+                str(action.origin),
+                action.provider,
+                action.model or "",
+            )
         if grant is not None:
             record.grant, record.grant_ids = str(grant), [each.id for each in grant.chain()]
         return record

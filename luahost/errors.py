@@ -31,9 +31,7 @@ class ScriptError(LuahostError):
 
     default_kind = "script_error"
 
-    def __init__(
-        self, message: str, *, where: str = "", traceback: str = "", kind: str | None = None
-    ) -> None:
+    def __init__(self, message: str, *, where: str = "", traceback: str = "", kind: str | None = None) -> None:
         super().__init__(message, kind=kind)
         self.where = where
         self.traceback = traceback

@@ -12,7 +12,6 @@ from __future__ import annotations
 import logging
 import math
 import random
-import re
 import secrets
 import sys
 import threading
@@ -26,21 +25,14 @@ import trio
 from luahost import config as configuration
 from luahost.bridge import Bridge
 from luahost.config import Config
-from luahost.errors import (
-    ConfigError,
-    Denied,
-    Exhausted,
-    HostFault,
-    LuahostError,
-    ScriptError,
-    Stopped,
-    WorldError,
-)
+from luahost.errors import ConfigError, LuahostError, Stopped
 from luahost.gate.grants import Grant
 from luahost.journal import Journal, Sink
-from luahost.ops.results import Result
 from luahost.ops.sessions import Mode, Store
 from luahost.ops.world import Share, World
+from luahost.outcomes import error_of, is_response, unwrapped
+from luahost.outcomes import error_of_no as error_of_no
+from luahost.outcomes import shown as shown
 from luahost.values import Limits, Source, Value
 from luahost.vm import frames
 from luahost.workers.pool import Pool
@@ -142,6 +134,11 @@ class Vm:
         usage.calls, usage.denied = self._bridge.calls, self._bridge.denied
         return usage
 
+    @property
+    def waiting_for(self) -> list[str]:
+        """The host calls that are under way, by operation ("llm", "clock.sleep"), oldest first."""
+        return self._bridge.waiting_for
+
     async def run(self, input: Value = None) -> Value:
         """Calls the script: run(input) of its table, on_request, or the function it returned; else its value.
 
@@ -149,7 +146,7 @@ class Vm:
         """
         async with self._turn:
             result = await self._activate("run", input)
-        return _unwrapped(result) if _is_response(result, needs_success=True) else result
+        return unwrapped(result) if is_response(result, needs_success=True) else result
 
     async def request(self, operation: str, payload: Value = None, *, category: str = "UserInput") -> Value:
         """Calls on_request{id, operation, category, payload}; its data, or ScriptError with its error."""
@@ -161,7 +158,7 @@ class Vm:
         }
         async with self._turn:
             result = await self._activate("request", request)
-        return _unwrapped(result) if _is_response(result, needs_success=False) else result
+        return unwrapped(result) if is_response(result, needs_success=False) else result
 
     async def signal(self, kind: str, reason: str | None = None) -> str:
         """Calls on_signal{kind, scope, reason} at once, also while a run waits: Handled, Ignored or Abort.
@@ -286,7 +283,7 @@ class Vm:
                 usage.output_dropped_bytes = max(usage.output_dropped_bytes, want.dropped_bytes)
 
     def _failed(self, failed: frames.Failed) -> None:
-        error = _error_of(failed, self._bridge.noes)
+        error = error_of(failed, self._bridge.noes)
         dead = failed.kind in (b"cpu", b"memory", b"broken", b"killed")
         tasks = list(self._tasks) if failed.task == 0 or dead else [failed.task]
         for task in tasks:
@@ -324,14 +321,17 @@ class Host:
         self.config = configuration.load(config)
         self._audit, self._output = audit, output
         self._zygote: Zygote | None = None
-        self._rng = random.Random(secrets.randbits(128))
+        self._rng = random.Random(secrets.randbits(128))  # noqa: S311 - seeds scripts' math.random, guards nothing
         self._vms: set[Vm] = set()
         self._names: dict[str, int] = {}
 
-    def prepare(self) -> Host:
-        """Starts the zygote ahead of `async with`: it boots while the program still imports."""
+    def prepare(self, zygote: Zygote | None = None) -> Host:
+        """Starts the zygote ahead of `async with`: it boots while the program still imports.
+
+        Or takes over one that was started even before this module was imported.
+        """
         if self._zygote is None:
-            self._zygote = Zygote()
+            self._zygote = zygote or Zygote()
         return self
 
     async def __aenter__(self) -> Host:
@@ -358,9 +358,9 @@ class Host:
                 await self._world.close()
                 await self._pool.end()
             self._nursery.cancel_scope.cancel()
-            await self._manager.__aexit__(None, None, None)
-            self._zygote = None
             self._journal.close()
+            self._zygote = None
+            await self._manager.__aexit__(None, None, None)
 
     async def load(
         self,
@@ -370,11 +370,13 @@ class Host:
         grants: Iterable[Grant] = (),
         limits: Limits | None = None,
         input: Value = None,
+        opened: Callable[[Vm], None] | None = None,
     ) -> Vm:
         """Compiles the script and runs its top level, with its grants in place, and init() if it has one.
 
-        `input` is what the top level sees as `...`. Raises ConfigError (no such file, bytecode …), ScriptError
-        (syntax, an error at the top level), and what a run raises.
+        `input` is what the top level sees as `...`. `opened` is called with the VM before any of the script
+        runs: to load sessions, or to hold the VM of a script that fails on the way. Raises ConfigError (no such
+        file, bytecode …), ScriptError (syntax, an error at the top level), and what a run raises.
         """
         held = configuration.one_of_each(grants)
         source = await trio.to_thread.run_sync(configuration.read_script, script)
@@ -388,6 +390,8 @@ class Host:
         try:
             for grant in held:
                 vm.grant(grant)
+            if opened is not None:
+                opened(vm)
             await vm._load(source, input)
         except BaseException:
             await vm._end(Stopped("loading failed", kind="closed"))
@@ -403,98 +407,6 @@ class Host:
             self._output(vm, kind, text)
         else:
             _log.info("%s %s: %s", vm, kind, text.rstrip("\n"))
-
-
-# ── results and errors ──────────────────────────────────────────────────────────────────────────────────
-
-_RESPONSE = {"success", "data", "error"}
-
-
-def _is_response(result: Value, *, needs_success: bool) -> bool:
-    """Whether a script answered in the upstream's form, {success, data, error}."""
-    if not isinstance(result, dict) or not result or not result.keys() <= _RESPONSE:
-        return False
-    return isinstance(result.get("success"), bool) or not needs_success
-
-
-def _unwrapped(result: dict[str, Value]) -> Value:
-    if result.get("success", "error" not in result) is False:
-        raise ScriptError(str(result.get("error", "the script answered success=false")))
-    return result.get("data")
-
-
-_DENIED = {
-    "permission_denied",
-    "capability_expired",
-    "capability_revoked",
-    "capability_widening",
-    "model_not_allowed",
-    "host_not_allowed",
-    "path_not_allowed",
-    "tool_not_allowed",
-    "approval_denied",
-    "approval_timeout",
-}
-_EXHAUSTED = {"budget_exceeded", "concurrency_limit"}
-_OURS_OR_THE_SCRIPTS = {"invalid_options", "session_busy", "not_found_operation", "internal"}
-_POSITION = re.compile(r"([^\s:]+:\d+):")
-
-
-def error_of_no(no: Result, where: str = "") -> LuahostError | None:
-    """The error that a failed call's result stands for; None when the script itself is to blame."""
-    kind, message, detail = no.get("error_kind", ""), str(no.get("error", "")), no.get("detail") or {}
-    if kind in _DENIED:
-        return Denied(message, kind=kind, grant=str(detail.get("grant", "")), where=where)
-    if kind in _EXHAUSTED:
-        return Exhausted(message, kind=kind, limit=str(detail.get("rule", "")), where=where)
-    if kind in _OURS_OR_THE_SCRIPTS or not kind:
-        return None
-    return WorldError(
-        message,
-        kind=kind,
-        retryable=no.get("retryable") is True,
-        retry_after_s=detail.get("retry_after_s"),
-        phase=str(detail.get("phase", "")),
-    )
-
-
-def _error_of(failed: frames.Failed, noes: list[Result]) -> LuahostError:
-    kind, message, where, trace = (
-        text.decode(errors="replace") for text in (failed.kind, failed.message, failed.where, failed.traceback)
-    )
-    message, trace = shown(message), shown(trace)
-    if kind in ("cpu", "memory"):
-        limit = "cpu_s" if kind == "cpu" else "memory_bytes"
-        return Exhausted(message, limit=limit, where=where)
-    if kind == "broken":
-        return HostFault(message, kind="worker_lost")
-    if kind == "killed":
-        return Stopped(message)
-    # A script that fails with the text of a refusal it got is ended by that refusal. The text must be one
-    # that this activation really received: a script cannot make one up.
-    for no in reversed(noes):
-        text = shown(str(no.get("error", "")))
-        if text and text in message:
-            error = error_of_no(no, where)
-            if error is not None:
-                return error
-            break
-    if not where:
-        found = _POSITION.match(message)
-        where = found[1] if found else ""
-    error_kind = failed.error_kind.decode(errors="replace")
-    kind = error_kind if error_kind in ("syntax_error", "not_runnable") else kind
-    return ScriptError(message, where=where, traceback=trace, kind=kind)
-
-
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-
-
-def shown(text: str, *, one_line: bool = False) -> str:
-    """The text with control characters as escapes: nothing a script says moves a cursor or forges a line."""
-    text = text.replace("\r\n", "\n")
-    text = _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
-    return text.replace("\n", "\\n") if one_line else text
 
 
 # ── blocking ────────────────────────────────────────────────────────────────────────────────────────────
@@ -558,5 +470,3 @@ def _to_stdout(vm: str, kind: str, text: str) -> None:
     if not kind.startswith("log."):
         sys.stdout.write(text)
         sys.stdout.flush()
-
-

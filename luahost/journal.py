@@ -49,7 +49,7 @@ class Journal:
         self._call: Sink | None = None
         if isinstance(sink, str | Path):
             descriptor = os.open(sink, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-            self._file = open(descriptor, "ab", buffering=0)
+            self._file = open(descriptor, "ab", buffering=0)  # noqa: SIM115 - lives as long as the host
         else:
             self._call = sink
 

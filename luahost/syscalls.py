@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from luahost.errors import ConfigError
-from luahost.ops import caps, clock, llm, modules, results
+from luahost.ops import caps, clock, llm, llm_plan, modules, ping, results
 from luahost.ops.sessions import Mode
 from luahost.ops.world import Share
 
@@ -64,19 +64,19 @@ SYSCALLS: dict[str, Syscall] = {
     for row in (
         Syscall(
             op="llm",
-            shape=llm.LlmArgs,
+            shape=llm_plan.LlmArgs,
             capability="llm",
-            plan=llm.plan,
+            plan=llm_plan.plan,
             act=llm.complete,
-            options=("on_delta", *_known(llm.LlmOptions)),
+            options=("on_delta", *_known(llm_plan.LlmOptions)),
         ),
         Syscall(
             op="llm_ping",
-            shape=llm.PingArgs,
+            shape=llm_plan.PingArgs,
             capability="llm",
-            plan=llm.plan_ping,
-            act=llm.ping,
-            options=_known(llm.PingOptions),
+            plan=llm_plan.plan_ping,
+            act=ping.ping,
+            options=_known(llm_plan.PingOptions),
         ),
         Syscall(op="sessions.dump", shape=None, act=_dump),
         Syscall(op="sessions.load", shape=LoadArgs, act=_load, options=_known(LoadOptions)),
@@ -89,6 +89,3 @@ SYSCALLS: dict[str, Syscall] = {
 }
 
 DECODERS = {op: msgspec.msgpack.Decoder(row.shape) for op, row in SYSCALLS.items()}
-
-LUA_NAMES: dict[str, str | None] = {"llm": "llm", "llm_ping": "llm"}
-"""orcs.NAME → the capability it needs, for `luahost check`."""

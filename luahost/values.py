@@ -77,8 +77,7 @@ class Source(msgspec.Struct, frozen=True):
             text = b"--" + text
         if len(text) > SOURCE_BYTES:
             raise ConfigError(
-                f"{self.name}: at most {SOURCE_BYTES} bytes of Lua expected, got {len(text)}; "
-                "split it into modules"
+                f"{self.name}: at most {SOURCE_BYTES} bytes of Lua expected, got {len(text)}; split it into modules"
             )
         return text
 

@@ -8,6 +8,7 @@
 local K = ...
 local base, raw_os = K.raw.base, K.raw.os
 local type, next, select, error, rawget, rawset = base.type, base.next, base.select, base.error, base.rawget, base.rawset
+local rawequal = base.rawequal
 local getmetatable, setmetatable, tostring, raw_load = base.getmetatable, base.setmetatable, base.tostring, base.load
 local string_metatable = getmetatable("")
 local format, sub, gsub, byte, find = K.raw.string.format, K.raw.string.sub, K.raw.string.gsub, K.raw.string.byte, K.raw.string.find
@@ -81,7 +82,7 @@ end
 function G.getmetatable(t)
   if type(t) ~= "table" then return nil end
   local mt = getmetatable(t)
-  if mt == K.values.ARRAY then return nil end
+  if rawequal(mt, K.values.ARRAY) then return nil end
   return mt
 end
 
@@ -109,7 +110,7 @@ end
 
 function G.rawset(t, k, v)
   expect(t, "table", 1, "rawset")
-  if sealed[t] or t == K.values.NULL then
+  if sealed[t] or rawequal(t, K.values.NULL) then
     error("attempt to change the read-only table '" .. (sealed[t] or "null") .. "'", 2)
   end
   return rawset(t, k, v)
@@ -148,7 +149,10 @@ function K.compile(text, name, env)
       end
     end
   end
-  return raw_load(text, "=" .. name, "t", env or G)
+  local f, message = raw_load(text, "=" .. name, "t", env or G)
+  -- Too deep a nesting is raised, not thrown: the task's message handler has already made a table of it.
+  if not f and type(message) == "table" then message = name .. ": nested too deeply (" .. message.message .. ")" end
+  return f, message
 end
 
 local function collect(reader)

@@ -5,7 +5,7 @@
 -- script's coroutine, under its limits.
 
 local K = ...
-local type, next, rawget = K.raw.base.type, K.raw.base.next, K.raw.base.rawget
+local type, next, rawget, rawequal = K.raw.base.type, K.raw.base.next, K.raw.base.rawget, K.raw.base.rawequal
 local setmetatable, error = K.raw.base.setmetatable, K.raw.base.error
 local math_type, huge = K.raw.math.type, K.raw.math.huge
 local pack, unpack, byte, sub, char = K.raw.string.pack, K.raw.string.unpack, K.raw.string.byte, K.raw.string.sub, K.raw.string.char
@@ -73,12 +73,12 @@ end
 local put_value
 
 local function put_table(t)
-  if t == NULL then return put("\xc0") end
+  if rawequal(t, NULL) then return put("\xc0") end -- raw: `==` would run a script's __eq in here
   local depth = path.depth + 1
   if depth > limits.depth then
     refuse("nested deeper than " .. limits.depth .. " tables, or a cycle")
   end
-  path.depth = depth
+  path.depth, path[depth] = depth, nil
   local kind, n = shape(t)
   if kind == "array" then
     if n < 16 then put(FIX[0x90 + n]) elseif n < 65536 then put(pack(">BI2", 0xdc, n)) else put(pack(">BI4", 0xdd, n)) end
@@ -207,6 +207,6 @@ end
 -- value; JSON's null alone is nil, inside a table it is orcs.null
 function K.decode(s, position)
   local v = read(s, position or 1)
-  if v == NULL then return nil end
+  if rawequal(v, NULL) then return nil end
   return v
 end

@@ -6,7 +6,7 @@
 
 local K = ...
 local error, type = K.raw.base.error, K.raw.base.type
-local setmetatable = K.raw.base.setmetatable
+local setmetatable, rawequal = K.raw.base.setmetatable, K.raw.base.rawequal
 local create, resume, yield = K.raw.coroutine.create, K.raw.coroutine.resume, K.raw.coroutine.yield
 local status, running, close = K.raw.coroutine.status, K.raw.coroutine.running, K.raw.coroutine.close
 local isyieldable = K.raw.coroutine.isyieldable
@@ -26,7 +26,7 @@ local function expect(co, n, name)
 end
 
 local function pass(co, ok, tag, ...)
-  if ok and tag == HOST then
+  if ok and rawequal(tag, HOST) then -- raw: `==` would hand HOST to a script's __eq
     waiting[co] = true
     return pass(co, resume(co, yield(HOST, ...))) -- a tail call: the stack does not grow with the calls
   end

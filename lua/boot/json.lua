@@ -4,7 +4,7 @@
 -- objects unless marked with orcs.array; null is orcs.null; numbers that are not finite are refused.
 
 local K = ...
-local type, next, rawget, error = K.raw.base.type, K.raw.base.next, K.raw.base.rawget, K.raw.base.error
+local type, next, rawget, rawequal, error = K.raw.base.type, K.raw.base.next, K.raw.base.rawget, K.raw.base.rawequal, K.raw.base.error
 local tonumber, setmetatable = K.raw.base.tonumber, K.raw.base.setmetatable
 local math_type, huge, tointeger = K.raw.math.type, K.raw.math.huge, K.raw.math.tointeger
 local byte, sub, find, gsub = K.raw.string.byte, K.raw.string.sub, K.raw.string.find, K.raw.string.gsub
@@ -55,10 +55,10 @@ end
 local put_value
 
 local function put_table(t)
-  if t == NULL then return put("null") end
+  if rawequal(t, NULL) then return put("null") end
   local depth = path.depth + 1
   if depth > limits.depth then refuse("nested deeper than " .. limits.depth .. " tables, or a cycle") end
-  path.depth = depth
+  path.depth, path[depth] = depth, nil
   local kind, n = shape(t)
   if kind == "array" then
     put("[")

@@ -17,12 +17,18 @@ local K = ...
 local raw = K.raw
 local byte, char, sub, find, gsub, match = raw.string.byte, raw.string.char, raw.string.sub, raw.string.find, raw.string.gsub, raw.string.match
 local concat, mtype, tointeger = raw.table.concat, raw.math.type, raw.math.tointeger
-local type, error, tostring, tonumber, rawget, getmetatable = raw.base.type, raw.base.error, raw.base.tostring, raw.base.tonumber, raw.base.rawget, raw.base.getmetatable
+local type, error, tostring, tonumber, rawget, getmetatable = raw.base.type, raw.base.error, raw.base.tostring, raw.base.tonumber, raw.base.rawget, raw.debug.getmetatable
 local getinfo = raw.debug.getinfo
 
 local MAX_NODES, MAX_PATTERN = 10000, 1 << 20
 local MAX_DEPTH = 200 -- MAXCCALLS: nested calls of C's match()
 local C_RUN_NS = 5e6 -- a run of one class is left to C below this estimate
+
+-- 1000 instructions for 4 µs: lets the count hook look at the clock before a C call that may take milliseconds. Without it,
+-- the few instructions between such calls would let dozens of them pass between two looks.
+local function breathe(turns)
+  for _ = 1, turns or 1000 do end
+end
 
 -- ---- errors -------------------------------------------------------------------------------------------------------------
 
@@ -383,5 +389,5 @@ local function capture(nodes, l)
   return sub(S, from[l], to[l] - 1)
 end
 
-K.guarded, K.raise, K.badarg, K.expected, K.str, K.int = guarded, raise, badarg, expected, str, int
+K.breathe, K.guarded, K.raise, K.badarg, K.expected, K.str, K.int = breathe, guarded, raise, badarg, expected, str, int
 K.matcher = { parse = parse, compile = compile, capture = capture, class = class }

@@ -23,9 +23,9 @@ local raw = K.raw
 local byte, find, match, gsub, sub, rep = raw.string.byte, raw.string.find, raw.string.match, raw.string.gsub, raw.string.sub, raw.string.rep
 local concat, mtype, floor = raw.table.concat, raw.math.type, raw.math.floor
 local type, tonumber, tostring = raw.base.type, raw.base.tonumber, raw.base.tostring
-local getmetatable, pcall, error = raw.base.getmetatable, raw.base.pcall, raw.base.error
+local getmetatable, pcall, error, next = raw.base.getmetatable, raw.base.pcall, raw.base.error, raw.base.next
 
-local raise, expected, str, int = K.raise, K.expected, K.str, K.int
+local raise, expected, str, int, breathe = K.raise, K.expected, K.str, K.int, K.breathe
 local parse, compile, capture, class = K.matcher.parse, K.matcher.compile, K.matcher.capture, K.matcher.class
 K.guarded()
 
@@ -38,19 +38,13 @@ local CACHE = 256 -- patterns remembered
 local MAX_DEGREE = 8
 local HUGE = 1 << 40
 
-local function breathe(turns) -- 1000 instructions for 4 µs: the hook comes by before a long C call
-  for _ = 1, turns or 1000 do end
-end
-
 -- ---- analysis -----------------------------------------------------------------------------------------------------------
 
 -- A polynomial is {[8 * r + d] = coefficient of M^d * R^r}.
 local function plus(p, q, factor)
   local sum = {}
-  for e = 0, 71 do
-    local c = (p[e] or 0) + (q[e] or 0) * (factor or 1)
-    if c > 0 then sum[e] = c end
-  end
+  for e, c in next, p do sum[e] = c end
+  for e, c in next, q do sum[e] = (sum[e] or 0) + c * (factor or 1) end
   return sum
 end
 
@@ -61,53 +55,43 @@ end
 -- The sum of p over a run: of at most R bytes if `bounded`, else over the M bytes that are left, fewer each time.
 local function over_run(p, bounded)
   local sum = {}
-  for e = 0, 71 do
-    local c = p[e]
-    if c then
-      local d, r = e & 7, e >> 3
-      if d + r >= MAX_DEGREE - 1 then
-        sum[7] = 1e300
-      elseif bounded then
-        sum[e + 8] = c
-      else
-        sum[e + 1] = (sum[e + 1] or 0) + c / (d + 1)
-      end
+  for e, c in next, p do
+    local d, r = e & 7, e >> 3
+    if d + r >= MAX_DEGREE - 1 then
+      sum[7] = 1e300
+    elseif bounded then
+      sum[e + 8] = c
+    else
+      sum[e + 1] = (sum[e + 1] or 0) + c / (d + 1)
     end
   end
   return sum
 end
 
 local function is_const(p)
-  for e = 1, 71 do
-    if p[e] then return false end
+  for e in next, p do
+    if e ~= 0 then return false end
   end
   return true
 end
 
 local function value(p, m, r)
   local total = 0
-  for e = 0, 71 do
-    if p[e] then total = total + p[e] * m ^ (e & 7) * r ^ (e >> 3) end
-  end
+  for e, c in next, p do total = total + c * m ^ (e & 7) * r ^ (e >> 3) end
   return total
 end
 
 -- The longest subject for which p (R = M) is surely below ns.
 local function longest(p, ns)
   local terms, best = 0, HUGE
-  for e = 0, 71 do
-    if p[e] then terms = terms + 1 end
-  end
-  for e = 0, 71 do
-    local c = p[e]
-    if c then
-      local d = (e & 7) + (e >> 3)
-      if d == 0 then
-        if c * terms > ns then return 0 end
-      else
-        local n = (ns / terms / c) ^ (1 / d)
-        if n < best then best = n end
-      end
+  for _ in next, p do terms = terms + 1 end
+  for e, c in next, p do
+    local d = (e & 7) + (e >> 3)
+    if d == 0 then
+      if c * terms > ns then return 0 end
+    else
+      local n = (ns / terms / c) ^ (1 / d)
+      if n < best then best = n end
     end
   end
   return best >= HUGE and HUGE or floor(best) - 2

@@ -20,7 +20,7 @@ local raise, badarg, str, int = K.raise, K.badarg, K.str, K.int
 K.guarded()
 
 local MAX_RESULT = 16 << 20 -- bytes made by one rep
-local MAX_QUOTED = 512 << 10 -- bytes of one argument of %q, which costs C up to 100 ns a byte
+local MAX_QUOTED = 256 << 10 -- bytes of one argument of %q, which costs C up to 100 ns a byte
 local CACHE = 256 -- formats remembered
 
 local S = {}
@@ -37,6 +37,7 @@ function S.rep(s, n, sep)
   local size = sep and #s + #sep or #s
   if n < 1 or size == 0 then return "" end
   if n > MAX_RESULT // size + 1 or size * n - (sep and #sep or 0) > MAX_RESULT then raise("resulting string too large") end
+  if size * n > 1 << 20 then K.breathe() end
   return rep(s, n, sep)
 end
 
@@ -99,7 +100,10 @@ function S.format(fmt, ...)
     if needs.quoted then
       for at = 1, #needs.quoted do
         local v = select(needs.quoted[at], ...)
-        if type(v) == "string" and #v > MAX_QUOTED then raise("string too large for '%q'") end
+        if type(v) == "string" and #v > 8192 then
+          if #v > MAX_QUOTED then raise("string too large for '%q'") end
+          K.breathe()
+        end
       end
     end
     local a, b, c = ...

@@ -15,10 +15,12 @@ local concat, insert, move, remove, sort = raw.table.concat, raw.table.insert, r
 local mtype, tointeger, maxint = raw.math.type, raw.math.tointeger, raw.math.maxinteger
 local type, select, pcall, error, tonumber = raw.base.type, raw.base.select, raw.base.pcall, raw.base.error, raw.base.tonumber
 local getmetatable, rawequal, rawget = raw.base.getmetatable, raw.base.rawequal, raw.base.rawget
-local raise, badarg, expected, str, int = K.raise, K.badarg, K.expected, K.str, K.int
+local metatable = raw.debug.getmetatable -- the real one, whatever __metatable says
+local raise, badarg, expected, str, int, breathe = K.raise, K.badarg, K.expected, K.str, K.int, K.breathe
 K.guarded()
 
 local C_MOVES = 100000 -- elements that one C call may shift, move or join
+local C_SHORT = 3000 -- beyond, the hook is let in before
 local C_SORT = 20000 -- elements that one C call may sort
 local C_SORT_BYTES = 200000 -- and bytes of strings
 
@@ -56,7 +58,10 @@ function T.insert(t, ...)
   pos = int(pos, 2, "insert")
   -- as in C an unsigned comparison, so that a length of maxinteger wraps the same way
   if not raw.math.ult(pos - 1, e) then badarg(2, "insert", "position out of bounds") end
-  if e - pos <= C_MOVES and plain(t) then return insert(t, pos, v) end
+  if e - pos <= C_MOVES and plain(t) then
+    if e - pos > C_SHORT then breathe() end
+    return insert(t, pos, v)
+  end
   for i = e, pos + 1, -1 do t[i] = t[i - 1] end
   t[pos] = v
 end
@@ -72,7 +77,10 @@ function T.remove(t, pos)
   end
   pos = int(pos, 2, "remove")
   if pos ~= size and raw.math.ult(size, pos - 1) then badarg(2, "remove", "position out of bounds") end
-  if size - pos <= C_MOVES and plain(t) then return (remove(t, pos)) end
+  if size - pos <= C_MOVES and plain(t) then
+    if size - pos > C_SHORT then breathe() end
+    return (remove(t, pos))
+  end
   local v = t[pos]
   while pos < size do
     t[pos] = t[pos + 1]
@@ -90,7 +98,10 @@ function T.move(a, f, e, t, b)
     if not (f > 0 or e < maxint + f) then badarg(3, "move", "too many elements to move") end
     local last = e - f
     if t > maxint - last then badarg(4, "move", "destination wrap around") end
-    if last < C_MOVES and plain(a) and plain(b) then return move(a, f, e, t, b) end
+    if last < C_MOVES and plain(a) and plain(b) then
+      if last > C_SHORT then breathe() end
+      return move(a, f, e, t, b)
+    end
     if t > e or t <= f or not (rawequal(a, b) or a == b) then
       for i = 0, last do b[t + i] = a[f + i] end
     else
@@ -100,13 +111,14 @@ function T.move(a, f, e, t, b)
   return b
 end
 
-local function joined(ok, r)
+-- What a pcalled function of C gives, or its complaint at the script's line.
+local function settled(ok, r)
   if ok then return r end
   if type(r) ~= "string" or r == "not enough memory" then error(r, 0) end
   raise(r)
 end
 
--- Joins t[i..j] piece by piece, each read by Lua and joined by C. The pieces are plain and short.
+-- Joins t[i..j] piece by piece, each read by Lua and settled by C. The pieces are plain and short.
 local function concat_slowly(t, sep, i, j)
   local pieces, buffer, n = {}, {}, 0
   if i > j then return "" end
@@ -133,14 +145,18 @@ function T.concat(t, sep, i, j)
   local n = #t
   if mtype(n) ~= "integer" then n = length(t) end
   if i == nil and j == nil and n <= C_MOVES and (sep == nil or type(sep) == "string") and getmetatable(t) == nil then
+    if n > C_SHORT then breathe() end
     local ok, r = pcall(concat, t, sep)
     if ok then return r end
-    return joined(ok, r)
+    return settled(ok, r)
   end
   sep = sep == nil and "" or str(sep, 2, "concat")
   i = int(i, 3, "concat", 1)
   j = int(j, 4, "concat", n)
-  if i > j or j - i >= 0 and j - i < C_MOVES and plain(t) then return joined(pcall(concat, t, sep, i, j)) end
+  if i > j or j - i >= 0 and j - i < C_MOVES and plain(t) then
+    breathe()
+    return settled(pcall(concat, t, sep, i, j))
+  end
   return concat_slowly(t, sep, i, j)
 end
 
@@ -217,10 +233,15 @@ local function less(x, y) -- for numbers, or for strings
   return x < y
 end
 
+local function less_long(x, y) -- for strings of which some are long: C takes up to 6 ns a byte
+  if #x > 8192 and #y > 8192 then breathe() end
+  return x < y
+end
+
 local function less_any(x, y) -- the default order of anything, with C's words
   local a, b = type(x), type(y)
   if not (a == b and (a == "number" or a == "string")) then
-    local m, n = getmetatable(x), getmetatable(y)
+    local m, n = metatable(x), metatable(y)
     if not (type(m) == "table" and rawget(m, "__lt") ~= nil or type(n) == "table" and rawget(n, "__lt") ~= nil) then
       if a == b then raise("attempt to compare two " .. a .. " values") end
       raise("attempt to compare " .. a .. " with " .. b)
@@ -261,8 +282,11 @@ function T.sort(t, lt)
   if plain(t) then
     local kind = kind_of(t, n)
     if kind ~= "any" then
-      if kind ~= "long" and n <= C_SORT then return sort(t) end
-      return quicksort(t, 1, n, less, 0)
+      if kind ~= "long" and n <= C_SORT then
+        settled(pcall(sort, t)) -- NaN: "invalid order function"
+        return
+      end
+      return quicksort(t, 1, n, kind == "long" and less_long or less, 0)
     end
   end
   return quicksort(t, 1, n, less_any, 0)

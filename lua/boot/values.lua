@@ -5,9 +5,9 @@
 -- words: functions, cycles, mixed keys, numbers that are none, anything too deep or too large.
 
 local K = ...
-local type, next, rawlen = K.raw.base.type, K.raw.base.next, K.raw.base.rawlen
+local type, next, rawlen, rawequal = K.raw.base.type, K.raw.base.next, K.raw.base.rawlen, K.raw.base.rawequal
 local getmetatable, setmetatable = K.raw.base.getmetatable, K.raw.base.setmetatable
-local error, pcall, tostring = K.raw.base.error, K.raw.base.pcall, K.raw.base.tostring
+local error, pcall = K.raw.base.error, K.raw.base.pcall
 local math_type, concat, sub, gsub = K.raw.math.type, K.raw.table.concat, K.raw.string.sub, K.raw.string.gsub
 
 local ARRAY = { __name = "array" }
@@ -44,7 +44,7 @@ function values.shape(t)
   local n = rawlen(t)
   local k = next(t)
   if k == nil then
-    if getmetatable(t) == ARRAY then return "array", 0 end
+    if rawequal(getmetatable(t), ARRAY) then return "array", 0 end
     return "object"
   end
   if n == 0 or type(k) == "string" then
@@ -66,10 +66,11 @@ function values.shape(t)
   return "array", n
 end
 
--- A key as it is shown in a path: short and printable.
+-- A key as it is shown in a path: short, printable, and no address.
 local function shown(key)
   if math_type(key) == "integer" then return "[" .. key .. "]" end
-  return "." .. gsub(sub(tostring(key), 1, 40), "%c", "?")
+  if type(key) ~= "string" then return "[a " .. type(key) .. "]" end
+  return "." .. gsub(sub(key, 1, 40), "%c", "?")
 end
 
 -- Runs encode(value) and turns a refusal into (nil, message, path); every other error goes on. `path` is
@@ -77,9 +78,12 @@ end
 function values.guarded(encode, value, path)
   local ok, result = K.kill.pass(pcall(encode, value))
   if ok then return result end
-  if result ~= REFUSED then error(result, 0) end
+  if not rawequal(result, REFUSED) then error(result, 0) end
   local at = {}
-  for i = 1, path.depth do at[i] = shown(path[i]) end
+  for i = 1, path.depth do
+    if path[i] == nil then break end
+    at[i] = shown(path[i])
+  end
   local where = concat(at)
   if sub(where, 1, 1) == "." then where = sub(where, 2) end
   return nil, (where ~= "" and where .. ": " or "") .. refusal, where

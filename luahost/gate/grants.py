@@ -49,6 +49,9 @@ class LlmConstraints(msgspec.Struct, frozen=True, forbid_unknown_fields=True, om
 KINDS: dict[str, type[LlmConstraints]] = {"llm": LlmConstraints}
 """Every kind of grant and its constraints."""
 
+LUA_NAMES: dict[str, str] = {"llm": "llm", "llm_ping": "llm"}
+"""orcs.NAME → the kind it needs, for `luahost check`; here and not in syscalls, which brings the world with it."""
+
 GLOBBED = ("models", "providers")
 
 
@@ -212,7 +215,8 @@ def _narrows(name: str, value: Any, mine: Any) -> bool:
 def _check(kind: str, constraints: dict[str, Any]) -> LlmConstraints:
     fields = KINDS[kind].__struct_fields__
     given: dict[str, Any] = {}
-    for name, value in constraints.items():
+    for name, wanted in constraints.items():
+        value = wanted
         if name not in fields:
             raise ConfigError(f"grant {kind}: unknown constraint {name!r}{nearest(name, fields)}")
         if value is None:

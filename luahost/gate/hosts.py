@@ -32,9 +32,7 @@ class Origin(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return (
-            f"{self.scheme}://{host}"
-            if self.port == PORTS[self.scheme]
-            else f"{self.scheme}://{host}:{self.port}"
+            f"{self.scheme}://{host}" if self.port == PORTS[self.scheme] else f"{self.scheme}://{host}:{self.port}"
         )
 
     @property

@@ -68,11 +68,11 @@ def judge(grant: Grant, action: LlmAction, now_s: float) -> Refusal | None:
     for each in chain:
         rule = each.constraints
         if rule.providers is not None and not matches(rule.providers, action.provider):
-            return _outside(kind, "provider", action.provider, "providers", rule.providers, "permission_denied")
+            return _outside("permission_denied", "provider", action.provider, each, "providers")
         if rule.models is not None and action.model is not None and not matches(rule.models, action.model):
-            return _outside(kind, "model", action.model, "models", rule.models, "model_not_allowed")
+            return _outside("model_not_allowed", "model", action.model, each, "models")
         if rule.hosts is not None and not hosts.names(rule.hosts, action.origin):
-            return _outside(kind, "host", str(action.origin), "hosts", rule.hosts, "host_not_allowed")
+            return _outside("host_not_allowed", "host", str(action.origin), each, "hosts")
     if action.own_base_url and all(each.constraints.hosts is None for each in chain):
         return Refusal(
             kind="host_not_allowed",
@@ -94,14 +94,15 @@ def expired(grant: Grant) -> Refusal:
     )
 
 
-def _outside(kind: str, what: str, got: str, rule: str, allowed: tuple[str, ...], error: str) -> Refusal:
-    listed = ", ".join(allowed) or "none"
+def _outside(error_kind: str, what: str, got: str, grant: Grant, rule: str) -> Refusal:
+    allowed = getattr(grant.constraints, rule)
     return Refusal(
-        kind=error,
-        message=f"{kind} denied: the {what} {got[:200]!r} is not among the granted {rule} ({listed})",
+        kind=error_kind,
+        message=f"{grant.kind} denied: the {what} {got[:200]!r} is not among the granted {rule} "
+        f"({', '.join(allowed) or 'none'})",
         rule=rule,
         limit=",".join(allowed),
-        grant=f"{kind}:{rule}={got[:200]}",
+        grant=f"{grant.kind}:{rule}={got[:200]}",
     )
 
 

@@ -26,7 +26,12 @@ def caps(share: Share, args: None) -> dict[str, Any]:
 def can(share: Share, args: CanArgs) -> dict[str, Any]:
     """{allow, rule, …}: what the gate would say; reserves nothing, sends nothing."""
     if args.kind not in KINDS:
-        return {"allow": False, "error_kind": "unknown_capability", "rule": "unknown", "error": f"no such kind: {args.kind[:80]}"}
+        return {
+            "allow": False,
+            "error_kind": "unknown_capability",
+            "rule": "unknown",
+            "error": f"no such kind: {args.kind[:80]}",
+        }
     grant = share.grants.get(args.kind)
     if grant is None:
         return _no(no_grant(args.kind))
@@ -35,7 +40,12 @@ def can(share: Share, args: CanArgs) -> dict[str, Any]:
     name = detail.get("provider") or world.default_provider
     provider = world.providers.get(name) if isinstance(name, str) else None
     if provider is None:
-        return {"allow": False, "error_kind": "invalid_options", "rule": "provider", "error": "no such provider"}
+        return {
+            "allow": False,
+            "error_kind": "invalid_options",
+            "rule": "provider",
+            "error": "no such provider",
+        }
     model = detail.get("model") or world.default_model or provider.model
     action = LlmAction(
         provider=provider.name,
@@ -49,7 +59,13 @@ def can(share: Share, args: CanArgs) -> dict[str, Any]:
         for each in grant.chain():
             short = each.ledger.shortage(0)
             if short is not None:
-                return {"allow": False, "error_kind": "budget_exceeded", "rule": short.limit, "limit": short.allowed, "used": short.used}
+                return {
+                    "allow": False,
+                    "error_kind": "budget_exceeded",
+                    "rule": short.limit,
+                    "limit": short.allowed,
+                    "used": short.used,
+                }
         return {"allow": True}
     return _no(refusal)
 
@@ -69,5 +85,3 @@ def _describe(grant: Grant, now_s: float) -> dict[str, Any]:
     if expires is not None:
         described["expires_in"] = max(0.0, expires - now_s)
     return described
-
-

@@ -65,9 +65,7 @@ PROVIDERS: dict[str, Provider] = {
     provider.name: provider
     for provider in (
         Provider(name="ollama", base_url="http://localhost:11434", model="llama3.2", health_path="/"),
-        Provider(
-            name="openai", base_url="https://api.openai.com", key_env="OPENAI_API_KEY", model="gpt-4o"
-        ),
+        Provider(name="openai", base_url="https://api.openai.com", key_env="OPENAI_API_KEY", model="gpt-4o"),
         Provider(
             name="openrouter",
             base_url="https://openrouter.ai/api/v1",

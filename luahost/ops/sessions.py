@@ -7,7 +7,8 @@ dump that is loaded and dumped again is the same text. A load is checked as a wh
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import msgspec
@@ -56,12 +57,17 @@ class Store:
             return Session(f"sess-{uuid.uuid4()}")
         return self._sessions.get(id) or Session(id)
 
-    def keep(self, session: Session) -> None:
+    @contextmanager
+    def turn_of(self, session: Session) -> Iterator[None]:
+        """Marks the session busy for one turn. A session that stays empty is not kept."""
         self._sessions[session.id] = session
-
-    def forget(self, session: Session) -> None:
-        if self._sessions.get(session.id) is session:
-            del self._sessions[session.id]
+        session.busy = True
+        try:
+            yield
+        finally:
+            session.busy = False
+            if not session.messages and self._sessions.get(session.id) is session:
+                del self._sessions[session.id]
 
     def full(self, session: Session) -> bool:
         return session.id not in self._sessions and len(self._sessions) >= MAX_SESSIONS
@@ -112,7 +118,7 @@ def parse_dump(text: str | bytes) -> dict[str, Session]:
             raise ConfigError(f"sessions: version {VERSION} expected, got {raw['version']!r}")
         raw = raw.get("sessions", {})
         if not isinstance(raw, dict):
-            raise ConfigError("sessions: an object under \"sessions\" expected")
+            raise ConfigError('sessions: an object under "sessions" expected')
     if len(raw) > MAX_SESSIONS:
         raise ConfigError(f"sessions: at most {MAX_SESSIONS} expected, got {len(raw)}")
     return {id: _session(id, value) for id, value in raw.items()}

@@ -33,6 +33,7 @@ class World:
         self.default_model = default_model
         self.rng = rng
         self._client: Client | None = None
+        self._making = trio.Lock()
 
     def now_s(self) -> float:
         """Seconds since 1970."""
@@ -42,16 +43,23 @@ class World:
         """Seconds on a clock that is never set back: expiry, deadlines, latencies."""
         return trio.current_time()
 
-    def client(self) -> Client:
+    async def client(self) -> Client:
+        """The one HTTP client. Importing httpx takes a tenth of a second: not in the event loop."""
         if self._client is None:
-            from luahost.transport.client import Client
-
-            self._client = Client()
+            async with self._making:
+                if self._client is None:
+                    self._client = await trio.to_thread.run_sync(_make_client)
         return self._client
 
     async def close(self) -> None:
         if self._client is not None:
             await self._client.close()
+
+
+def _make_client() -> Client:
+    from luahost.transport.client import Client
+
+    return Client()
 
 
 class Share:
@@ -74,4 +82,3 @@ class CallEnded(Exception):
 
 Emit = Callable[[str], Awaitable[bool]]
 """Gives a piece of streamed text to the script; False when the script wants no more."""
-

@@ -66,6 +66,4 @@ class Machine:
 
 def open_spec(limits: Limits, seed: tuple[int, int] = (1, 2)) -> frames.OpenVM:
     """The OpenVM of these limits."""
-    return frames.OpenVM(
-        limits.memory_bytes, limits.cpu_s, limits.output_bytes, limits.value_bytes, *seed
-    )
+    return frames.OpenVM(limits.memory_bytes, limits.cpu_s, limits.output_bytes, limits.value_bytes, *seed)

@@ -618,9 +618,7 @@ class Decoder:
         if frame.usage is not None:
             self._usage = parse_usage(frame.usage) or self._usage
         if frame.error:
-            self._reason = next(
-                (c.finish_reason for c in frame.choices or () if c.finish_reason), self._reason
-            )
+            self._reason = next((c.finish_reason for c in frame.choices or () if c.finish_reason), self._reason)
             self._in_band({"error": frame.error}, out)
             return
         for choice in frame.choices or ():
@@ -770,9 +768,7 @@ class Decoder:
         self._fail("stream_incomplete", f"{how} {when}", out)
 
     def _fail(self, kind: str, message: str, out: list[Event], stop: StopReason | None = None) -> None:
-        failure = Failure(
-            kind=kind, message=message, retryable=kind in failures.RETRYABLE, status=self._status
-        )
+        failure = Failure(kind=kind, message=message, retryable=kind in failures.RETRYABLE, status=self._status)
         self._end(stop or failures.stop_reason(kind), failure, out)
 
     def _end(self, stop_reason: StopReason, failure: Failure | None, out: list[Event]) -> None:

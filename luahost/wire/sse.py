@@ -110,24 +110,22 @@ class SSEParser:
     def _read(self, lines: bytes) -> list[SSEEvent]:
         """Whole lines, the last one ended by its LF."""
         events: list[SSEEvent] = []
-        blocks = lines.split(b"\n\n")
-        rest = blocks.pop()  # whole lines whose blank line is still to come, or b""
         # One line `data: …` and its blank line is nearly all there is. Not taken when an event is already
-        # begun, nor when a block might pass the cap: the careful way below does both.
-        fast = not (self._data or self._name) and len(lines) <= self._max
-        for block in blocks:
-            if fast and block.startswith(b"data: ") and b"\n" not in block:
-                if len(block) > 6:
-                    events.append(SSEEvent("message", block[6:]))
-                continue
-            for line in block.split(b"\n"):
-                self._line(line, events)
-            self._dispatch(events)
-            fast = len(lines) <= self._max
-        if rest:
-            for line in rest[:-1].split(b"\n"):
-                self._line(line, events)
+        # begun, nor when one might pass the cap: the careful way does both.
+        begun = self._data or self._name
+        if begun or len(lines) > self._max or not (lines.startswith(b"data: ") and lines.endswith(b"\n\n")):
+            self._read_lines(lines, events)
+            return events
+        for block in lines[6:-2].split(b"\n\ndata: "):
+            if b"\n" in block:  # not as simple as it looked
+                self._read_lines(b"data: " + block + b"\n\n", events)
+            elif block:
+                events.append(SSEEvent("message", block))
         return events
+
+    def _read_lines(self, lines: bytes, events: list[SSEEvent]) -> None:
+        for line in lines[:-1].split(b"\n"):
+            self._line(line, events)
 
     def _line(self, line: bytes, events: list[SSEEvent]) -> None:
         if self._data_bytes + len(line) > self._max:

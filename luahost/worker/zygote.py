@@ -28,9 +28,7 @@ FORK, BURY = 1, 2
 READY, FORKED, BURIED, FAILED = 1, 2, 3, 4
 
 
-def _become_worker(
-    fd: int, zygote: int, address_space: int, max_frame: int, prepared: loop.Prepared
-) -> None:
+def _become_worker(fd: int, zygote: int, address_space: int, max_frame: int, prepared: loop.Prepared) -> None:
     """Never returns."""
     status = 1
     try:

@@ -223,7 +223,9 @@ class Worker:
 def _why(status: int, limits: Limits, *, zygote_alive: bool) -> LuahostError:
     """What a process's end means to the VMs that were in it."""
     if not zygote_alive:
-        return HostFault("the worker is gone with the zygote that made it; load the script again", kind="worker_lost")
+        return HostFault(
+            "the worker is gone with the zygote that made it; load the script again", kind="worker_lost"
+        )
     if status >= 0 and os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         if number == signal.SIGXCPU:

@@ -2,7 +2,7 @@
 
 The other end and the protocol are luahost/worker/zygote.py's. Started without waiting: it boots while the
 host still imports the rest. Every exchange is short and shielded: a cancelled caller must not leave half an
-answer in the socket.
+answer in the socket. trio comes with the first exchange, so the process can be started before it is imported.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ import socket
 import struct
 import subprocess
 import sys
-
-import trio
+from typing import TYPE_CHECKING
 
 from luahost.errors import HostFault
+
+if TYPE_CHECKING:
+    import trio
 
 # The worker program imports from here and is never imported: these are its constants, spelt again.
 _REQUEST = struct.Struct("<BqqI")
@@ -64,9 +66,7 @@ class Zygote:
         ours, theirs = socket.socketpair()
         try:
             with theirs:
-                verb, value = await self._exchange(
-                    _REQUEST.pack(_FORK, 0, address_space_bytes, max_frame), theirs
-                )
+                verb, value = await self._exchange(_REQUEST.pack(_FORK, 0, address_space_bytes, max_frame), theirs)
         except BaseException:
             ours.close()
             raise
@@ -92,6 +92,8 @@ class Zygote:
         self._process.wait()
 
     async def _exchange(self, request: bytes, passed: socket.socket | None) -> tuple[int, int]:
+        import trio
+
         if self._lock is None:
             self._lock = trio.Lock()
         async with self._lock:
@@ -117,6 +119,8 @@ class Zygote:
         self._ready = True
 
     async def _read(self, size: int) -> bytes:
+        import trio
+
         data = b""
         while len(data) < size:
             try:

@@ -1,9 +1,9 @@
-"""The guarded string and table libraries: Lua's results and words, near C's speed, and no call that cannot be stopped."""
+"""The guarded string and table libraries: Lua's results and words, and no call that cannot be stopped."""
 
 from __future__ import annotations
 
 import pytest
-from test_patterns import machine
+from test_patterns import complaint, machine
 
 ERRORS = {
     b"table.insert(nil, 1)": b"s:1: bad argument #1 to 'insert' (table expected, got nil)",
@@ -11,7 +11,9 @@ ERRORS = {
     b"table.insert({}, 1, 2, 3)": b"s:1: wrong number of arguments to 'insert'",
     b"table.insert({}, 5, 1)": b"s:1: bad argument #2 to 'insert' (position out of bounds)",
     b"table.insert({}, 'x', 1)": b"s:1: bad argument #2 to 'insert' (number expected, got string)",
-    b"table.insert(setmetatable({}, {__len = function() return 'x' end}), 1)": b"s:1: object length is not an integer",
+    b"table.insert(setmetatable({}, {__len = function() return 'x' end}), 1)": (
+        b"s:1: object length is not an integer"
+    ),
     b"table.remove('x')": b"s:1: bad argument #1 to 'remove' (table expected, got string)",
     b"table.remove({1, 2}, 7)": b"s:1: bad argument #2 to 'remove' (position out of bounds)",
     b"table.concat({{}})": b"s:1: invalid value (table) at index 1 in table for 'concat'",
@@ -45,27 +47,26 @@ ERRORS = {
 
 @pytest.mark.parametrize("call", ERRORS, ids=lambda call: call.decode()[:40])
 def test_errors_are_lua_s_words_at_the_script_s_line(call: bytes) -> None:
-    ok, why = machine().eval(b"function(text) return pcall(load(text, '=s')) end")(b"local r = " + call)
-    if b"unpack" in call:  # raw: no frame of ours
-        why = why if why.startswith(b"s:1:") else b"s:1: " + why
-    assert (ok, why) == (False, ERRORS[call])
+    assert complaint(call) == ERRORS[call]
 
 
 def test_strings_answer_as_c_does() -> None:
     machine().execute(
         rb"""
-        assert(string.rep("", 1 << 60) == "" and string.rep("", 1 << 60, "") == "" and string.rep("x", -5) == "")
-        assert(string.rep("ab", 3, ",") == "ab,ab,ab" and string.rep("x", "3") == "xxx" and string.rep(1, 2.0) == "11")
+        local rep = string.rep
+        assert(rep("", 1 << 60) == "" and rep("", 1 << 60, "") == "" and rep("x", -5) == "")
+        assert(rep("ab", 3, ",") == "ab,ab,ab" and rep("x", "3") == "xxx" and rep(1, 2.0) == "11")
         assert(#string.rep("x", 16 << 20) == 16 << 20 and not pcall(string.rep, "x", (16 << 20) + 1))
         assert(string.dump == nil and utf8.len("\u{e9}") == 1 and utf8.charpattern == real.utf8.charpattern)
         local cases = {
-          {"%d %5.2f %x", 1, 2.5, 255}, {"%s|%10s|%-5s|", "a", 1, true}, {"%q", "a\n\0b"}, {"%%"}, {"%c%c", 65, 66}, {"%s", nil},
-          {"%5s%%%s", "x", "y"}, {"%i", "10"}, {"%g %a", 1e20, 1}, {"no items", 1, 2}, {"%s %s %s %s %s", 1, 2, 3, 4, 5}, {"%.3s", "abcdef"},
+          {"%d %5.2f %x", 1, 2.5, 255}, {"%s|%10s|%-5s|", "a", 1, true}, {"%q", "a\n\0b"}, {"%%"}, {"%s", nil},
+          {"%5s%%%s", "x", "y"}, {"%i", "10"}, {"%g %a", 1e20, 1}, {"no items", 1, 2}, {"%.3s", "abcdef"},
+          {"%s %s %s %s %s", 1, 2, 3, 4, 5}, {"%c%c", 65, 66},
         }
         for _, c in ipairs(cases) do
           assert(string.format(table.unpack(c, 1, 6)) == real.string.format(table.unpack(c, 1, 6)), c[1])
         end
-        assert(not pcall(string.format, "%5%") and not pcall(string.format, "%") and not pcall(string.format, "%123d", 1))
+        for _, bad in ipairs{"%5%", "%", "%123d", "%-", "%.p"} do assert(not pcall(string.format, bad, 1)) end
         """
     )
 
@@ -74,7 +75,8 @@ def test_no_address_shows() -> None:
     machine().execute(
         rb"""
         local t, f, co = {}, print, coroutine.create(print)
-        for _, s in ipairs{string.format("%s", t), string.format("%d %s %s %s %s %s", 1, "a", f, 2, co, t), ("%20s"):format(co)} do
+        local many = string.format("%d %s %s %s %s %s", 1, "a", f, 2, co, t)
+        for _, s in ipairs{string.format("%s", t), many, ("%20s"):format(co)} do
           assert(not s:find("0x"), s)
         end
         assert(string.format("%s", setmetatable({}, {__tostring = function() return "me" end})) == "me")
@@ -87,7 +89,8 @@ DIFFERENTIAL = rb"""
 math.randomseed(11)
 local R, T, random = real.table, table, math.random
 local function proxy(t)
-  return setmetatable({}, {__index = t, __newindex = function(_, k, v) t[k] = v end, __len = function() return #t end})
+  local function set(_, k, v) t[k] = v end
+  return setmetatable({}, {__index = t, __newindex = set, __len = function() return #t end})
 end
 local function text(ok, ...)
   local t = R.pack(ok, ...)
@@ -149,7 +152,7 @@ def test_sort_orders_everything_that_has_an_order() -> None:
           if n <= 1000 then
             check(a, function(x, y) return x > y end)
             check(c, function(x, y) return x % 7 < y % 7 end)
-            local mt = {__lt = function(x, y) return x.v < y.v end}
+            local mt = {__lt = function(x, y) return x.v < y.v end, __metatable = "closed"}
             for i = 1, n do d[i] = setmetatable({v = math.random(9)}, mt) end
             check(d)
           end
@@ -190,24 +193,26 @@ ATTACKS = {
     "concat with a value for all": (
         b"return table.concat(setmetatable({}, {__index = function() return '' end}), '', 1, 1 << 60)"
     ),
-    "insert with __len": b"return table.insert(setmetatable({}, {__len = function() return 1 << 60 end}), 1, 1)",
+    "insert with __len": (b"return table.insert(setmetatable({}, {__len = function() return 1 << 60 end}), 1, 1)"),
     "remove with __len": b"return table.remove(setmetatable({}, {__len = function() return 1 << 60 end}), 1)",
-    "insert before a far border": b"local t = {} for i = 45, 0, -1 do t[1 << i] = 1 end table.insert(t, 1, 1)",
+    "insert before a far border": (b"local t = {} for i = 45, 0, -1 do t[1 << i] = 1 end table.insert(t, 1, 1)"),
     "sort of a far border": b"local t = {} for i = 30, 0, -1 do t[1 << i] = 1 end table.sort(t, rawequal)",
     "sort of long strings": rb"""
-        local a, b, t = ('\0'):rep(300000) .. 'x', ('\0'):rep(300000) .. 'y', {}
+        local a, b, t = ('\0'):rep(3000000) .. 'x', ('\0'):rep(3000000) .. 'y', {}
         for i = 1, 2000 do t[i] = i % 2 == 0 and a or b end
         table.sort(t)""",
     "sort again and again": b"local t = {} for i = 1, 20000 do t[i] = -i end while true do table.sort(t) end",
-    "insert at the front": b"local t = {} for i = 1, 90000 do t[i] = 1 end while true do table.insert(t, 1, 1) end",
-    "quoted zeros": rb"local s = ('\0'):rep(400000) for i = 1, 1e9 do string.format('%q', s) end",
+    "insert at the front": (
+        b"local t = {} for i = 1, 90000 do t[i] = 1 end while true do table.insert(t, 1, 1) end"
+    ),
+    "quoted zeros": rb"local s = ('\0'):rep(200000) for i = 1, 1e9 do string.format('%q', s) end",
 }
 
 
 @pytest.mark.parametrize("name", ATTACKS)
 def test_an_attack_ends_when_the_time_is_over(name: str) -> None:
-    run = machine().eval(b"function(text) return limited(0.3, load(text)) end")
+    run = machine().eval(b"function(text) return limited(0.2, load(text)) end")
     ok, why, seconds, _ = run(ATTACKS[name])
     assert not ok
     assert why == b"KILLED" or b"bad argument" in why or b"invalid" in why
-    assert seconds < 0.75
+    assert seconds < 0.5

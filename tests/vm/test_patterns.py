@@ -1,11 +1,12 @@
 """find, match, gmatch and gsub answer as C does, whichever way they go, and never hold the thread.
 
-The Lua files under test are loaded alone, with a K of our own, so that real and guarded libraries stand side by side in
-one VM (`real` and `K`). What it does not test: the sandbox around them.
+The Lua files under test are loaded alone, with a K of our own, so that real and guarded libraries stand side
+by side in one VM (`real` and `K`). What it does not test: the sandbox around them.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -61,10 +62,21 @@ def machine(force_way: int | None = None, *, install: bool = True) -> Any:
         load((BOOT / f"{name}.lua").read_bytes(), b"@boot/" + name.encode() + b".lua", k)
     vm.globals()[b"K"] = k
     if install:
-        vm.execute(
-            b"string, table, utf8 = K.libs.string, K.libs.table, K.libs.utf8; getmetatable('').__index = string"
-        )
+        vm.execute(b"string, table, utf8 = K.libs.string, K.libs.table, K.libs.utf8")
+        vm.execute(b"getmetatable('').__index = string")
     return vm
+
+
+@cache
+def _shared() -> Any:
+    return machine().eval(b"function(text) return pcall(load(text, '=s')) end")
+
+
+def complaint(call: bytes) -> bytes:
+    """The error of one call in a script named s."""
+    ok, why = _shared()(b"local r = " + call)
+    assert not ok
+    return why
 
 
 # Random patterns, the malformed too, against random subjects: every answer and every error, beside C's.
@@ -72,10 +84,11 @@ DIFFERENTIAL = rb"""
 local seed, cases, size = ...
 math.randomseed(seed)
 local R, P, random = real.string, K.patterns, math.random
-local atoms = {"a", "b", "c", ".", "%a", "%s", "%d", "%w", "%S", "[ab]", "[^a]", "[a-c]", "[%s%d]", "[]]", "[^]a]", "%.", " ", "1",
-  "[a-]", "\0", "%z", "[^%w]", "x", "\xe9", "%%", "]", "-"}
+local atoms = {"a", "b", "c", ".", "%a", "%s", "%d", "%w", "%S", "[ab]", "[^a]", "[a-c]", "[%s%d]", "[]]",
+  "[^]a]", "%.", " ", "1", "[a-]", "\0", "%z", "[^%w]", "x", "\xe9", "%%", "]", "-"}
 local quants = {"", "", "", "*", "+", "-", "?"}
-local others = {"(", ")", "()", "(", ")", "%1", "%2", "%b()", "%bab", "%f[%w]", "%f[^a]", "$", "^", "%b", "%f", "[", "%", "[^", "%0", "[%"}
+local others = {"(", ")", "()", "(", ")", "%1", "%2", "%b()", "%bab", "%f[%w]", "%f[^a]", "$", "^", "%b", "%f",
+  "[", "%", "[^", "%0", "[%"}
 local function pattern()
   local out = {}
   if random(6) == 1 then out[1] = "^" end
@@ -106,8 +119,9 @@ local function subject()
   for i = 1, random(0, size) do out[i] = letters[random(#letters)] end
   return table.concat(out)
 end
-local replacements = {"<%0>", "%1", "x", "", "%2%1", "%%", "%", "%x", "a%9", 7, {a = "A", b = 2, [""] = "E"}, {a = {}},
-  function(...) return select("#", ...) .. "|" .. tostring((...)) end, function() return nil end, function() return {} end}
+local replacements = {"<%0>", "%1", "x", "", "%2%1", "%%", "%", "%x", "a%9", 7, {a = "A", b = 2, [""] = "E"},
+  {a = {}}, setmetatable({}, {__index = function(_, k) return "<" .. k .. ">" end}), function() return nil end,
+  function(...) return select("#", ...) .. "|" .. tostring((...)) end, function() return {} end}
 local function text(...)
   local t = table.pack(...)
   for i = 1, t.n do t[i] = math.type(t[i]) == "integer" and "#" .. t[i] or tostring(t[i]) end
@@ -149,8 +163,8 @@ return errors
 def test_every_way_answers_as_c_does(way: int | None, seed: int, size: int) -> None:
     vm = machine(way, install=False)
     run = vm.eval(b"function(text, ...) return assert(load(text))(...) end")
-    errors = run(DIFFERENTIAL, seed, 4000, size)
-    assert errors > 300  # the malformed were among them
+    errors = run(DIFFERENTIAL, seed, 3000, size)
+    assert errors > 200  # the malformed were among them
 
 
 def test_long_subjects_find_the_same() -> None:
@@ -160,8 +174,9 @@ def test_long_subjects_find_the_same() -> None:
         local R, P = real.string, K.patterns
         local line = "The quick brown fox = jumps over; key=value, 12.5 (and (more)) `code`\n"
         local s = R.rep(line, 400) .. "   " .. R.rep("tail ", 50) .. "   "
-        for _, p in ipairs{"%s+$", "^%s*(.-)%s*$", "(%w+)=(%w+)", "(%w+)%s*=%s*(%w+)", "[^\n]*\n?", "%b()", "%f[%w]%w+", "(.-)\n",
-            "%d+%.%d*", "`(.-)`", "()x()", "%w+==", "(%a)%1", ".-12", "%s*$", "[%w_]+%s*;", "k%w*=%w-,"} do
+        for _, p in ipairs{"%s+$", "^%s*(.-)%s*$", "(%w+)=(%w+)", "(%w+)%s*=%s*(%w+)", "[^\n]*\n?", "%b()",
+            "%f[%w]%w+", "(.-)\n", "%d+%.%d*", "`(.-)`", "()x()", "%w+==", "(%a)%1", ".-12", "%s*$",
+            "[%w_]+%s*;", "k%w*=%w-,"} do
           for _, i in ipairs{1, 5000, -300} do
             assert(table.concat({R.find(s, p, i)}, "|") == table.concat({P.find(s, p, i)}, "|"), p)
             assert(table.concat({R.match(s, p, i)}, "|") == table.concat({P.match(s, p, i)}, "|"), p)
@@ -203,17 +218,16 @@ ATTACKS = {
 @pytest.mark.parametrize("name", ATTACKS)
 def test_an_attack_ends_when_the_time_is_over(name: str) -> None:
     vm = machine()
-    ok, why, seconds, gap = vm.eval(b"function(text) return limited(0.3, load(text)) end")(ATTACKS[name])
+    ok, why, seconds, gap = vm.eval(b"function(text) return limited(0.2, load(text)) end")(ATTACKS[name])
     assert ok or why in (b"KILLED", b"pattern too complex") or b"stack overflow" in why
-    assert seconds < 0.6
+    assert seconds < 0.45
     assert gap < 0.25
 
 
 def test_gmatch_on_a_deep_pattern_does_not_crash() -> None:
     vm = machine()
-    vm.execute(
-        b"it = string.gmatch(('a'):rep(300000), ('a?'):rep(300000)) assert(not pcall(it)) assert(not pcall(it))"
-    )
+    vm.execute(b"it = string.gmatch(('a'):rep(300000), ('a?'):rep(300000))")
+    vm.execute(b"assert(not pcall(it)) assert(not pcall(it))")
 
 
 def test_no_c_call_is_long_whatever_the_pattern() -> None:
@@ -231,8 +245,8 @@ def test_no_c_call_is_long_whatever_the_pattern() -> None:
             subjects[#subjects + 1] = (" "):rep(n // 2) .. ("ab="):rep(n // 6)
           end
           local calls = {
-            function(s, p) s:find(p) end, function(s, p) s:gsub(p, "<%0>") end, function(s, p) s:gsub(p, {}) end,
-            function(s, p) for _ in s:gmatch(p) do end end, function(s, p) s:match(p, 20) end,
+            function(s, p) s:find(p) end, function(s, p) s:match(p, 20) end, function(s, p) s:gsub(p, "<%0>") end,
+            function(s, p) s:gsub(p, {}) end, function(s, p) for _ in s:gmatch(p) do end end,
           }
           for _ = 1, 120 do
             local p = random(5) == 1 and "^" or ""
@@ -263,10 +277,14 @@ def test_callbacks_may_yield() -> None:
         local lazy = setmetatable({}, {__index = function(_, k) return coroutine.yield(k) end})
         co = coroutine.wrap(function() return (("ab"):gsub(".", lazy)) end)
         assert(co() == "a" and co("1") == "b" and co("2") == "12")
-        co = coroutine.wrap(function() for w in ("x y"):gmatch("%a") do coroutine.yield(w) end return "end" end)
+        co = coroutine.wrap(function()
+          for w in ("x y"):gmatch("%a") do coroutine.yield(w) end
+          return "end"
+        end)
         assert(co() == "x" and co() == "y" and co() == "end")
-        -- a match inside a callback does not disturb the one outside, on every way
-        assert(("a-b"):gsub("(%w)", function(x) return (("xyx"):gsub("(x)(.)%f[x]", "%2%1")) .. x end) == "yxxa-yxxb")
+        -- a match inside a callback does not disturb the one outside
+        local function inner(x) return (("xyx"):gsub("(x)(.)%f[x]", "%2%1")) .. x end
+        assert(("a-b"):gsub("(%w)", inner) == "yxxa-yxxb")
         """
     )
 
@@ -289,15 +307,14 @@ ERRORS = {
     b"string.gsub('a', 'a', function() return {} end)": b"s:1: invalid replacement value (a table)",
     b"string.gsub('a', 'a')": b"s:1: bad argument #3 to 'gsub' (string/function/table expected, got nil)",
     b"string.gsub(('a'):rep(1e6), 'a', ('b'):rep(100))": b"s:1: resulting string too large",
-    b"string.gsub(('a'):rep(1e6), 'a', function() return ('b'):rep(100) end)": b"s:1: resulting string too large",
+    b"string.gsub(('a'):rep(1e6), 'a', function() return ('b'):rep(100) end)": (b"s:1: resulting string too large"),
     b"string.match('a', ('a?'):rep(300000))": b"s:1: pattern too complex",
 }
 
 
 @pytest.mark.parametrize("call", ERRORS, ids=lambda call: call.decode()[:40])
 def test_errors_are_lua_s_words_at_the_script_s_line(call: bytes) -> None:
-    ok, why = machine().eval(b"function(text) return pcall(load(text, '=s')) end")(b"local r = " + call)
-    assert (ok, why) == (False, ERRORS[call])
+    assert complaint(call) == ERRORS[call]
 
 
 def test_numbers_are_strings_where_lua_says_so() -> None:
@@ -306,6 +323,7 @@ def test_numbers_are_strings_where_lua_says_so() -> None:
         assert(string.find(1234, 23) == 2 and string.match(12.5, "%d+", "2") == "2")
         assert(string.gsub(111, 1, 2, "2") == "221" and string.gsub("a", "a", 1.0) == "1.0")
         assert(select("#", string.find("a", "b")) == 1 and select("#", string.match("a", "b")) == 1)
-        assert(string.find("abc", "b", 10) == nil and string.find("", "") == 1 and string.find("abc", "", 4) == 4)
+        assert(string.find("abc", "b", 10) == nil and string.find("", "") == 1)
+        assert(string.find("abc", "", 4) == 4 and string.find("abc", "", 5) == nil)
         """
     )

@@ -204,7 +204,7 @@ TOKENS = st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(TOKENS, max_size=30).map(b"".join), st.randoms(use_true_random=False))
 def test_any_stream_at_any_cut_reads_as_the_standard_says(stream: bytes, rnd: random.Random) -> None:
     cuts = sorted(rnd.randrange(len(stream) + 1) for _ in range(rnd.randrange(6)))

@@ -1,0 +1,187 @@
+"""What a script may say to orcs.llm and orcs.llm_ping, and the plan it makes: which server, model and key.
+
+Planning touches nothing; the gate judges the plan. A script's own key goes where it says, if the grant lists that
+host; the host's key goes to its provider's own origin and nowhere else.
+"""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from luahost.errors import ConfigError
+from luahost.gate.hosts import parse_base_url
+from luahost.gate.permits import LlmAction
+from luahost.ops import results
+from luahost.ops.providers import Provider
+from luahost.ops.results import Result
+from luahost.ops.world import Share
+from luahost.values import nearest
+from luahost.wire.messages import Tool, text_of
+
+DEFAULT_TIMEOUT_S, DEFAULT_CONNECT_S, DEFAULT_PING_S = 120.0, 10.0, 5.0
+MAX_TIMEOUT_S = 86_400.0
+RESERVE_TOKENS = 4096
+"""What a call under a token budget may answer when the script names no max_tokens."""
+
+_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}")
+_SESSION = re.compile(r"[^\x00-\x1f\x7f]{0,200}")
+_KEY = re.compile(r"[!-~]{1,1000}")
+
+
+class ToolResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The answer to an intent: {id, content, is_error}."""
+
+    id: str
+    content: str
+    is_error: bool = False
+
+
+class LlmOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """opts of orcs.llm. Times are seconds."""
+
+    provider: str | None = None
+    model: str | None = None
+    base_url: str | None = None
+    api_key: str | None = None
+    system_prompt: str | None = None
+    session_id: str | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    seed: int | None = None
+    stop: list[str] | None = None
+    timeout: float = DEFAULT_TIMEOUT_S
+    connect_timeout: float = DEFAULT_CONNECT_S
+    overall_timeout: float | None = None
+    stream: bool | None = None
+    tools: list[Tool] | None = None
+    tool_choice: str | None = None
+    tool_results: list[ToolResult] | None = None
+
+
+class LlmArgs(msgspec.Struct, frozen=True):
+    opts: LlmOptions
+    prompt: str | None = None
+    streamed: bool = False  # the script has an on_delta
+
+
+class PingOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """opts of orcs.llm_ping."""
+
+    provider: str | None = None
+    base_url: str | None = None
+    api_key: str | None = None
+    timeout: float = DEFAULT_PING_S
+
+
+class PingArgs(msgspec.Struct, frozen=True):
+    opts: PingOptions
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What a call would do. `key` is None when none is sent."""
+
+    action: LlmAction
+    provider: Provider
+    prefix: str
+    key: str | None
+    missing_key: bool
+    max_tokens: int | None = None  # what is asked of the server
+
+
+def plan(share: Share, args: LlmArgs) -> Plan | Result:
+    """The call as the gate will judge it, or invalid_options naming the field."""
+    opts, world = args.opts, share.world
+    target = _target(share, opts.provider, opts.base_url, opts.api_key)
+    if not isinstance(target, Plan):
+        return target
+    model = opts.model or (world.default_model if opts.provider is None else None) or target.provider.model
+    if model is None:
+        return results.invalid("model", f"a model expected: the provider {target.provider.name} has no default")
+    if not _MODEL.fullmatch(model) or ".." in model or "//" in model:
+        return results.invalid("model", f"a model name expected, got {model[:80]!r}")
+    if opts.session_id is not None and not _SESSION.fullmatch(opts.session_id):
+        return results.invalid("session_id", "at most 200 characters without control characters expected")
+    problem = _out_of_range(opts)
+    if problem is not None:
+        return problem
+    asked, answer = _estimate(share, args)
+    action = msgspec.structs.replace(target.action, model=model, tokens=asked + (answer or 1), costs=True)
+    return msgspec.structs.replace(target, action=action, max_tokens=answer)
+
+
+def _estimate(share: Share, args: LlmArgs) -> tuple[int, int | None]:
+    """Tokens of what is sent, a quarter of its bytes; and of the answer, where a limit is named.
+
+    A call under a token budget that names no max_tokens is given one, so that the budget can hold.
+    """
+    session = share.sessions.get(args.opts.session_id)
+    size = len(args.prompt or "") + len(args.opts.system_prompt or session.system or "")
+    asked = (size + sum(len(text_of(message)) for message in session.messages)) // 4
+    if args.opts.max_tokens is not None or "llm" not in share.grants:
+        return asked, args.opts.max_tokens
+    left = [grant.ledger.tokens_left() for grant in share.grants["llm"].chain()]
+    capped = [tokens for tokens in left if tokens is not None]
+    return asked, max(1, min(RESERVE_TOKENS, *(tokens - asked for tokens in capped))) if capped else None
+
+
+def plan_ping(share: Share, args: PingArgs) -> Plan | Result:
+    opts = args.opts
+    if not 0 < opts.timeout <= MAX_TIMEOUT_S:
+        return results.invalid("timeout", f"seconds above 0, at most {MAX_TIMEOUT_S:g} expected")
+    return _target(share, opts.provider, opts.base_url, opts.api_key)
+
+
+def _target(share: Share, name: str | None, base_url: str | None, api_key: str | None) -> Plan | Result:
+    providers = share.world.providers
+    wanted = (name or share.world.default_provider).lower()
+    provider = providers.get(wanted)
+    if provider is None:
+        known = ", ".join(providers)
+        return results.invalid(
+            "provider", f"one of {known} expected, got {wanted[:80]!r}{nearest(wanted, providers)}"
+        )
+    origin, prefix = provider.origin, provider.prefix
+    if base_url is not None:
+        try:
+            origin, prefix = parse_base_url(base_url)
+        except ConfigError as error:
+            return results.invalid("base_url", error.message.removeprefix("base_url: "))
+        prefix = prefix.removesuffix("/v1")
+    if api_key is not None and not _KEY.fullmatch(api_key):
+        return results.invalid("api_key", "printable characters without spaces expected")
+    own = origin != provider.origin
+    key = api_key if api_key is not None else (None if own else provider.key())
+    return Plan(
+        action=LlmAction(
+            provider=provider.name, model=None, origin=origin, own_base_url=own, tokens=0, costs=False
+        ),
+        provider=provider,
+        prefix=prefix,
+        key=key,
+        missing_key=key is None and not own and provider.key_env is not None,
+    )
+
+
+def _out_of_range(opts: LlmOptions) -> Result | None:
+    ranges: tuple[tuple[str, float, float], ...] = (
+        ("temperature", 0, 2),
+        ("top_p", 0, 1),
+        ("max_tokens", 1, 1 << 31),
+        ("timeout", 0.001, MAX_TIMEOUT_S),
+        ("connect_timeout", 0.001, MAX_TIMEOUT_S),
+        ("overall_timeout", 0.001, MAX_TIMEOUT_S),
+    )
+    for name, low, high in ranges:
+        value = getattr(opts, name)
+        if value is not None and not low <= value <= high:
+            return results.invalid(name, f"from {low:g} to {high:g} expected, got {value:g}")
+    names = [tool.name for tool in opts.tools or ()]
+    for name in names:
+        if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
+            return results.invalid("tools", f"a name of letters, digits, _ and - expected, got {name[:80]!r}")
+    if len(set(names)) != len(names):
+        return results.invalid("tools", "each name once expected")
+    return None

@@ -1,0 +1,184 @@
+"""The arena: one Host on an event loop in a background thread, where attacks run next to each other.
+
+It holds what an attacker would like to have: a provider with a key, another VM's session, files outside the
+script's folder. `fight` runs one script and says how it ended, who ended it, and what the host saw of it.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import trio
+
+from luahost import Grant, Host, Limits
+from luahost.config import Config
+from luahost.errors import ConfigError, Denied, Exhausted, LuahostError, ScriptError, Stopped, WorldError
+from luahost.ops.providers import PROVIDERS, Provider
+from luahost.testing import EchoModel
+from luahost.values import Source
+
+SECRET = "sk-test-SECRET-0001"
+KEY_ENV = "LUAHOST_ATTACK_KEY"
+LIMITS = Limits(cpu_s=1.0, memory_bytes=64 << 20)
+
+ATTACK = {
+    "evil_base_url": "http://attacker.test:8080",
+    "redirect_url": "http://redirect.test/?to=http://169.254.169.254/",
+    "internal_url": "http://127.0.0.1:8080/",
+    "outside_file": "/etc/passwd",
+    "has_symlinks": "1",
+}
+PRELUDE = "ATTACK = {" + ", ".join(f'{name} = "{value}"' for name, value in ATTACK.items()) + "} "
+"""Stands before the script on its own first line, so that line numbers stay."""
+
+
+class Outcome(NamedTuple):
+    verdict: str  # SAFE, ERROR, KILLED; ESCAPED and CRASHED are never right
+    how: str  # value, error, in-VM kill, process kill
+    text: str  # what came back, shortened
+    wall_s: float
+
+    def __str__(self) -> str:
+        return f"{self.verdict} by {self.how} after {self.wall_s:.2f} s: {self.text[:300]}"
+
+
+def judge(value: Any, error: LuahostError | None, wall_s: float) -> Outcome:
+    """What an attack's end means."""
+    if error is None:
+        escaped = isinstance(value, str) and value.startswith("ESCAPED")
+        return Outcome("ESCAPED" if escaped else "SAFE", "value", repr(value)[:2000], wall_s)
+    text = error.message
+    if isinstance(error, Exhausted) and error.limit in ("cpu_s", "memory_bytes"):
+        inside = bool(error.where) and "could not be interrupted" not in text
+        return Outcome("KILLED", "in-VM kill" if inside else "process kill", text, wall_s)
+    if isinstance(error, Stopped):
+        return Outcome("KILLED", "process kill", text, wall_s)
+    if isinstance(error, ScriptError | Denied | WorldError | Exhausted | ConfigError):
+        if isinstance(error, ScriptError):
+            text = "\n".join((text, error.where, error.traceback))
+        return Outcome("ERROR", "error", text, wall_s)
+    return Outcome("CRASHED", "process kill", f"{type(error).__name__}: {text}", wall_s)
+
+
+class Arena:
+    """Use as a context manager, from a thread without an event loop."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.said: list[str] = []  # all that scripts put out, and all that was audited
+        self.host: Host
+        self.echo: EchoModel
+        self._token: trio.lowlevel.TrioToken
+        self._ready = threading.Event()
+        self._over: trio.Event
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._serve, name="arena")
+
+    def __enter__(self) -> Arena:
+        os.environ[KEY_ENV] = SECRET
+        (self.folder / "modules").mkdir()
+        for name in ("good.lua", "modules/good.lua"):
+            (self.folder / name).write_text("return {v = 1}\n")
+        (self.folder / "loops.lua").write_text("return require('loops')\n")
+        (self.folder / "spins.lua").write_text("while true do end\n")
+        (self.folder / "bytes.lua").write_bytes(b"\x1bLuaT\0\x19\x93\r\n\x1a\n")
+        os.mkfifo(self.folder / "fifo")
+        os.mkfifo(self.folder / "pipe.lua")
+        (self.folder / "out").symlink_to("/")
+        (self.folder / "outfile").symlink_to("/etc/passwd")
+        (self.folder / "link.lua").symlink_to("/etc/passwd")
+        self._thread.start()
+        self._ready.wait(30)
+        if self._failure is not None:
+            raise self._failure
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        trio.from_thread.run_sync(self._over.set, trio_token=self._token)
+        self._thread.join(30)
+        del os.environ[KEY_ENV]
+        assert not self._thread.is_alive(), "the host did not close"
+        if self._failure is not None:
+            raise self._failure
+
+    def call(self, function: Callable[..., Awaitable[Any]], *args: Any) -> Any:
+        """Runs the async function in the arena's loop; returns its result."""
+        return trio.from_thread.run(function, *args, trio_token=self._token)
+
+    def _serve(self) -> None:
+        try:
+            trio.run(self._main)
+        except BaseException as error:
+            self._failure = error
+        finally:
+            self._ready.set()
+
+    async def _main(self) -> None:
+        with EchoModel(key=SECRET) as self.echo:
+            provider = Provider(name="echo", base_url=self.echo.url, key_env=KEY_ENV, model="echo-1")
+            config = Config(providers={**PROVIDERS, "echo": provider}, provider="echo")
+            async with Host(config, audit=self._audited, output=self._put_out) as self.host:
+                victim = await self.host.load(
+                    Source("return orcs.llm('VICTIM', {session_id = 'victim-session'}).ok"), grants=[self.grant()]
+                )
+                self._token, self._over = trio.lowlevel.current_trio_token(), trio.Event()
+                self._ready.set()
+                await self._over.wait()
+                assert "VICTIM" in victim.sessions.dump()
+
+    def _audited(self, record: dict[str, Any]) -> None:
+        self.said.append(repr(record))
+
+    def _put_out(self, vm: str, kind: str, text: str) -> None:
+        self.said.append(text)
+
+    @staticmethod
+    def grant() -> Grant:
+        return Grant.llm(providers=["echo"])
+
+    def source(self, text: str | bytes, name: str) -> Source:
+        return Source(text, name, self.folder)
+
+    async def fight(self, text: str, name: str, limits: Limits = LIMITS) -> Outcome:
+        """The script as it is: its top level is the attack, then it is run, then called once more."""
+        began, vm = trio.current_time(), None
+        try:
+            vm = await self.host.load(self.source(text, name), grants=[self.grant()], limits=limits)
+            value, error = await vm.run(), None
+        except LuahostError as raised:
+            value, error = None, raised
+        outcome = judge(value, error, trio.current_time() - began)
+        if vm is not None:
+            await vm.close()
+        return outcome
+
+    async def fight_and_call_again(self, text: str, name: str, limits: Limits) -> tuple[Outcome, Any]:
+        """The script as a run() of a table, so that the same VM can be asked for something afterwards."""
+        head, _, rest = text.partition("\n")
+        wrapped = PRELUDE + "return { run = function() " + head.removeprefix(PRELUDE) + "\n" + rest
+        wrapped += "\nend, on_request = function(request) return request.payload + 1 end }"
+        vm = await self.host.load(self.source(wrapped, name), grants=[self.grant()], limits=limits)
+        began, value, error, again = trio.current_time(), None, None, None
+        try:
+            value = await vm.run()
+        except LuahostError as raised:
+            error = raised
+        outcome = judge(value, error, trio.current_time() - began)
+        try:
+            again = await vm.request("add", 41)
+        except LuahostError as raised:
+            again = raised
+        await vm.close()
+        return outcome, again
+
+    async def two(self) -> Any:
+        """What a new VM says 1+1 is."""
+        vm = await self.host.load(Source("return 1+1"), limits=LIMITS)
+        try:
+            return await vm.run()
+        finally:
+            await vm.close()

@@ -1,0 +1,268 @@
+"""Workers break in every way a process can; their own VMs hear of it, nobody else does."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import trio
+from trio_tests import children, descriptors, in_trio, library_threads, zombies
+
+from luahost import Exhausted, Host, HostFault, Limits, LuahostError, Source, Stopped
+
+SHARED = Limits(isolation="shared")
+# One C call that no hook interrupts and the guards do not know of yet: comparing long texts byte by byte.
+STUCK = Source(
+    'local a, b = ("\\0"):rep(8000000) .. "x", ("\\0"):rep(8000000) .. "y"\n'
+    "return function() local t = {} for i = 1, 60 do t[i] = i % 2 == 0 and a or b end "
+    "while true do for i = 1, 59 do local x = t[i] < t[i + 1] end end end"
+)
+
+
+def worker_pid(vm) -> int:
+    return vm._port.worker.pid
+
+
+@in_trio
+async def test_a_vm_runs_in_a_process_that_is_not_ours() -> None:
+    async with Host() as host:
+        vm = await host.load(Source("return 1"))
+        assert worker_pid(vm) not in (os.getpid(), host._pool.zygote_pid)
+        assert await vm.run() == 1
+
+
+@in_trio
+async def test_each_vm_has_a_worker_of_its_own_and_shared_ones_do_not() -> None:
+    async with Host() as host:
+        own = [await host.load(Source("return 1")) for _ in range(3)]
+        shared = [await host.load(Source("return 1"), limits=SHARED) for _ in range(20)]
+        assert len({worker_pid(vm) for vm in own}) == 3
+        assert len({worker_pid(vm) for vm in shared}) <= 4
+        assert not {worker_pid(vm) for vm in own} & {worker_pid(vm) for vm in shared}
+
+
+@in_trio
+async def test_a_worker_has_no_descriptor_but_its_socket_and_no_environment() -> None:
+    os.environ["LUAHOST_TEST_SECRET"] = "sk-secret"
+    try:
+        async with Host() as host:
+            vm = await host.load(Source("return 1"))
+            pid = worker_pid(vm)
+            # The worker is not dumpable: as root we may look all the same.
+            if os.getuid() == 0:
+                assert os.listdir(f"/proc/{pid}/fd") == ["0"]
+                assert b"SECRET" not in Path(f"/proc/{pid}/environ").read_bytes()
+                assert b"SECRET" not in Path(f"/proc/{host._pool.zygote_pid}/environ").read_bytes()
+    finally:
+        del os.environ["LUAHOST_TEST_SECRET"]
+
+
+@in_trio
+async def test_a_worker_has_its_rlimits_and_no_new_privileges() -> None:
+    async with Host() as host:
+        vm = await host.load(Source("return 1"))
+        limits = Path(f"/proc/{worker_pid(vm)}/limits").read_text()
+        rows = {line[:26].strip(): line[26:].split()[:2] for line in limits.splitlines()[1:]}
+        assert rows["Max open files"] == ["1", "1"]
+        assert rows["Max file size"] == ["0", "0"]
+        assert rows["Max processes"] == ["0", "0"]
+        assert rows["Max core file size"] == ["0", "0"]
+        assert rows["Max address space"][0] != "unlimited"
+        assert rows["Max cpu time"][0] != "unlimited"
+        assert "NoNewPrivs:\t1" in Path(f"/proc/{worker_pid(vm)}/status").read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT])
+def test_a_crashed_worker_fails_its_own_vm_and_nobody_else(number: int) -> None:
+    @in_trio
+    async def case() -> None:
+        async with Host() as host:
+            victim = await host.load(Source("return function() orcs.sleep(60) end"))
+            sibling = await host.load(Source("return function() orcs.sleep(0.1) return 'well' end"))
+            async with trio.open_nursery() as nursery:
+
+                async def kill() -> None:
+                    await trio.sleep(0.05)
+                    os.kill(worker_pid(victim), number)
+
+                nursery.start_soon(kill)
+                with pytest.raises(HostFault, match=signal.Signals(number).name) as caught:
+                    await victim.run()
+                assert caught.value.kind == "worker_lost"
+            assert await sibling.run() == "well"
+            with pytest.raises(HostFault):  # and it says the same ever after
+                await victim.run()
+            assert await (await host.load(Source("return 2"))).run() == 2
+
+    case()
+
+
+@in_trio
+async def test_a_shared_worker_that_crashes_fails_its_vms_and_is_replaced() -> None:
+    async with Host() as host:
+        vms = [await host.load(Source("return function() orcs.sleep(60) end"), limits=SHARED) for _ in range(8)]
+        dead = worker_pid(vms[0])
+        failed = []
+
+        async def one(vm) -> None:
+            with pytest.raises(LuahostError):
+                await vm.run()
+            failed.append(vm)
+
+        async with trio.open_nursery() as nursery:
+            for vm in vms:
+                nursery.start_soon(one, vm)
+            await trio.sleep(0.1)
+            os.kill(dead, signal.SIGKILL)
+            await trio.sleep(0.1)
+            assert {vm for vm in vms if worker_pid(vm) == dead} == set(failed)
+            fresh = [await host.load(Source("return 3"), limits=SHARED) for _ in range(4)]
+            assert [await vm.run() for vm in fresh] == [3, 3, 3, 3]
+            for vm in vms:
+                await vm.close()
+
+
+@pytest.mark.long
+@in_trio
+async def test_a_script_stuck_in_c_is_ended_by_the_process_kill_and_the_loop_is_never_late() -> None:
+    late = 0.0
+
+    async def heartbeat() -> None:
+        nonlocal late
+        while True:
+            before = time.perf_counter()
+            await trio.sleep(0.005)
+            late = max(late, time.perf_counter() - before - 0.005)
+
+    async with Host() as host, trio.open_nursery() as nursery:
+        sibling = await host.load(Source("return 1"))
+        vm = await host.load(STUCK, limits=Limits(cpu_s=0.4, memory_bytes=1 << 26))
+        nursery.start_soon(heartbeat)
+        began = time.perf_counter()
+        with pytest.raises(Exhausted) as caught:
+            await vm.run()
+        assert caught.value.limit == "cpu_s"
+        assert time.perf_counter() - began < 4.0  # 2 × the limit, on a machine that is doing other things too
+        assert await sibling.run() == 1
+        nursery.cancel_scope.cancel()
+    assert late < 0.25
+
+
+@in_trio
+async def test_the_zygote_dying_is_survived() -> None:
+    async with Host() as host:
+        vm = await host.load(Source("return function() orcs.sleep(60) end"))
+        old = host._pool.zygote_pid
+        async with trio.open_nursery() as nursery:
+
+            async def kill() -> None:
+                await trio.sleep(0.05)
+                os.kill(old, signal.SIGKILL)
+
+            nursery.start_soon(kill)
+            with pytest.raises(HostFault):
+                await vm.run()
+        again = await host.load(Source("return 'again'"))
+        assert await again.run() == "again"
+        assert host._pool.zygote_pid != old
+
+
+@in_trio
+async def test_a_zygote_that_died_unnoticed_is_replaced_at_the_next_load() -> None:
+    async with Host() as host:
+        os.kill(host._pool.zygote_pid, signal.SIGKILL)
+        await trio.sleep(0.05)
+        assert await (await host.load(Source("return 1"))).run() == 1
+
+
+def test_nothing_is_left_of_a_host_that_is_closed_in_the_middle_of_everything() -> None:
+    before, threads = descriptors(), library_threads()
+
+    async def main() -> None:
+        async with Host() as host:
+            spin = Source("return function() while true do end end")
+            vms = [await host.load(spin, limits=limits) for limits in (Limits(), SHARED) for _ in range(5)]
+            for vm in vms:
+                host._nursery.start_soon(_ignore, vm)
+            await trio.sleep(0.1)
+
+    trio.run(main)
+    assert descriptors() <= before
+    assert not children()
+    assert [name for name in library_threads() if name not in threads and "trio" not in name.lower()] == []
+
+
+async def _ignore(vm) -> None:
+    with pytest.raises(LuahostError):
+        await vm.run()
+
+
+@in_trio
+async def test_an_error_inside_the_block_reaches_the_caller_as_it_is() -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with Host() as host:
+            await host.load(Source("return 1"))
+            raise ZeroDivisionError
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("isolation", ["vm", "shared"])
+def test_create_run_close_leaves_nothing(isolation: str) -> None:
+    """LUAHOST_CYCLES=10000 runs the full number; a test run has a small budget."""
+    cycles = int(os.environ.get("LUAHOST_CYCLES", "150"))
+
+    async def main() -> None:
+        async with Host() as host:
+            limits = Limits(isolation=isolation)
+            for _ in range(10):
+                await (await host.load(Source("return 1"), limits=limits)).close()
+            before, memory = descriptors(), _resident_bytes()
+            for number in range(cycles):
+                vm = await host.load(Source("return function(n) return n + 1 end"), limits=limits)
+                assert await vm.run(number) == number + 1
+                await vm.close()
+            assert descriptors() == before
+            assert not zombies()
+            assert len(host._pool.worker_pids) <= (0 if isolation == "vm" else 4)
+            assert _resident_bytes() - memory < 8 << 20
+            assert not host._vms
+
+    trio.run(main)
+    assert not children()
+
+
+def _resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@in_trio
+async def test_a_hundred_vms_wait_at_the_same_time() -> None:
+    async with Host() as host:
+        vms = [await host.load(Source("return function() orcs.sleep(0.3) return 1 end")) for _ in range(40)]
+        vms += [
+            await host.load(Source("return function() orcs.sleep(0.3) return 1 end"), limits=SHARED) for _ in range(60)
+        ]
+        total = []
+
+        async def one(vm) -> None:
+            total.append(await vm.run())
+
+        began = time.perf_counter()
+        async with trio.open_nursery() as nursery:
+            for vm in vms:
+                nursery.start_soon(one, vm)
+        assert sum(total) == 100
+        assert time.perf_counter() - began < 3.0
+
+
+@in_trio
+async def test_a_closed_vm_says_so() -> None:
+    async with Host() as host:
+        vm = await host.load(Source("return 1"))
+        await vm.close()
+        await vm.close()
+        with pytest.raises(Stopped, match="closed"):
+            await vm.run()

@@ -1,0 +1,66 @@
+"""Tests that need an event loop: `@in_trio` runs an async test, and nothing may be left behind by it."""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from luahost import Config, Provider
+from luahost.testing import EchoModel
+
+LIMIT_S = 30.0
+
+
+def in_trio(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+    @functools.wraps(test)
+    def run(*args: Any, **kwargs: Any) -> None:
+        async def bounded() -> None:
+            with trio.fail_after(LIMIT_S):
+                await test(*args, **kwargs)
+
+        before = descriptors()
+        trio.run(bounded)
+        assert descriptors() <= before, "descriptors were left open"
+        assert not zombies(), "processes were left behind"
+
+    return run
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def children() -> list[int]:
+    """Pids of this process's own children, dead ones included."""
+    found = []
+    for thread in Path("/proc/self/task").iterdir():
+        found += [int(pid) for pid in (thread / "children").read_text().split()]
+    return found
+
+
+def zombies() -> list[int]:
+    dead = []
+    for pid in children():
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                dead.append(pid)
+        except FileNotFoundError:
+            continue
+    return dead
+
+
+def library_threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
+
+
+def echo_config(echo: EchoModel, **provider: Any) -> Config:
+    """A configuration whose default provider is the echo server."""
+    fields = {"name": "echo", "base_url": echo.url, "model": "echo"} | provider
+    made = Provider(**fields)
+    return Config(providers={**Config().providers, made.name: made}, provider=made.name)

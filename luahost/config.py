@@ -1,9 +1,11 @@
 """What people hand over, read and checked: the configuration file, the script file.
 
-    [providers.NAME]      wire, base_url, key_env, model, health_path; a known name may be changed in part
+    [providers.NAME]      wire, base_url, key_env, model, health_path, retry = {}, deadlines = {}; a known
+                          name may be changed in part
     provider, model       the defaults for scripts that name none
     [limits]              the fields of Limits; sizes also as text, "64MiB"
     [[grants]]            kind, and its constraints
+    [transport]           proxy, ca_file, max_connections
 
 Everything unknown is an error that names it. No key stands in a file: key_env names the variable that has it.
 """
@@ -15,16 +17,20 @@ import stat
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from luahost.errors import ConfigError
 from luahost.gate.grants import KINDS, Grant
 from luahost.ops.providers import PROVIDERS, Provider
+from luahost.transport.settings import Deadlines, TransportSettings
 from luahost.values import SOURCE_BYTES, Limits, Source, nearest, parse_size
+from luahost.wire.retry import RetryPolicy
 
 DEFAULT_PROVIDER = "ollama"
+
+T = TypeVar("T")
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,6 +41,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None = None
     limits: Limits = Limits()
     grants: tuple[Grant, ...] = ()
+    transport: TransportSettings = TransportSettings()
 
     def __post_init__(self) -> None:
         if self.provider not in self.providers:
@@ -70,7 +77,7 @@ def read_file(path: Path) -> Config:
 
 
 def _config(data: dict[str, Any]) -> Config:
-    known = ("providers", "provider", "model", "limits", "grants")
+    known = ("providers", "provider", "model", "limits", "grants", "transport")
     _only(data, known, "")
     fields: dict[str, Any] = {}
     providers = dict(PROVIDERS)
@@ -83,6 +90,9 @@ def _config(data: dict[str, Any]) -> Config:
                 raise ConfigError(f"{name}: a text expected, got {data[name]!r}")
             fields[name] = data[name]
     fields["limits"] = _limits(_table(data, "limits"))
+    transport = _table(data, "transport")
+    _only(transport, TransportSettings.__struct_fields__, "transport")
+    fields["transport"] = _converted(transport, TransportSettings, "transport")
     grants = data.get("grants", [])
     if not isinstance(grants, list):
         raise ConfigError("grants: tables like [[grants]] expected")
@@ -101,21 +111,36 @@ def one_of_each(grants: Any) -> tuple[Grant, ...]:
 
 
 def _provider(name: str, table: Any) -> Provider:
-    fields = ("wire", "base_url", "key_env", "model", "health_path")
+    texts = ("wire", "base_url", "key_env", "model", "health_path")
     where = f"providers.{name}"
     if not isinstance(table, dict):
         raise ConfigError(f"{where}: a table expected, got {table!r}")
     if "key" in table or "api_key" in table:
         raise ConfigError(f"{where}: a key does not belong in a file; key_env names the variable that has it")
-    _only(table, fields, where)
-    for field, value in table.items():
-        if not isinstance(value, str):
-            raise ConfigError(f"{where}.{field}: a text expected, got {value!r}")
+    _only(table, (*texts, "retry", "deadlines"), where)
+    fields = dict(table)
+    for field in texts:
+        if field in table and not isinstance(table[field], str):
+            raise ConfigError(f"{where}.{field}: a text expected, got {table[field]!r}")
+    for field, kind in (("retry", RetryPolicy), ("deadlines", Deadlines)):
+        if field in table:
+            known = kind.__struct_fields__
+            _only(_table(table, field), known, f"{where}.{field}")
+            fields[field] = _converted(table[field], kind, f"{where}.{field}")
+    if "base_url" in table:
+        fields["may_be_private"] = True  # the operator says where it is
     if name in PROVIDERS:
-        return msgspec.structs.replace(PROVIDERS[name], **table)
+        return msgspec.structs.replace(PROVIDERS[name], **fields)
     if "base_url" not in table:
         raise ConfigError(f"{where}: base_url is missing")
-    return Provider(name=name, **table)
+    return Provider(name=name, **fields)
+
+
+def _converted(table: dict[str, Any], kind: type[T], where: str) -> T:
+    try:
+        return msgspec.convert(table, kind)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{where}: {error}") from None
 
 
 def _limits(table: dict[str, Any]) -> Limits:
@@ -162,11 +187,12 @@ def read_regular(path: Path, max_bytes: int, what: str) -> bytes:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise ConfigError(f"{what}: {path} cannot be read: {reason}") from None
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        is_a = "a directory" if stat.S_ISDIR(mode) else "a FIFO" if stat.S_ISFIFO(mode) else "no regular file"
+        raise ConfigError(f"{what}: a regular file expected, {path} is {is_a}")
     with open(descriptor, "rb") as file:
-        mode = os.fstat(descriptor).st_mode
-        if not stat.S_ISREG(mode):
-            is_a = "a directory" if stat.S_ISDIR(mode) else "a FIFO" if stat.S_ISFIFO(mode) else "no regular file"
-            raise ConfigError(f"{what}: a regular file expected, {path} is {is_a}")
         data = file.read(max_bytes + 1)
     if len(data) > max_bytes:
         raise ConfigError(f"{what}: at most {max_bytes} bytes expected, {path} has more")

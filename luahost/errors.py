@@ -67,7 +67,7 @@ class Stopped(LuahostError):
 
 class WorldError(LuahostError):
     """Something outside failed. `retry_after_s` is what the server asked for, if it did; `phase` is where it
-    happened: connect (nothing was sent), first_token, idle, overall, or "".
+    happened: connect (nothing was sent), first_token, idle, overall, or "". `where` is the script's line, or "".
     """
 
     default_kind = "network"
@@ -80,9 +80,11 @@ class WorldError(LuahostError):
         retryable: bool = False,
         retry_after_s: float | None = None,
         phase: str = "",
+        where: str = "",
     ) -> None:
         super().__init__(message, kind=kind)
         self.phase = phase
+        self.where = where
         self.retryable = retryable
         self.retry_after_s = retry_after_s
 

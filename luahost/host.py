@@ -336,7 +336,9 @@ class Host:
 
     async def __aenter__(self) -> Host:
         self._journal = Journal(self._audit)
-        self._world = World(self.config.providers, self.config.provider, self.config.model, self._rng)
+        self._world = World(
+            self.config.providers, self.config.provider, self.config.model, self._rng, self.config.transport
+        )
         # Entered by hand: an error inside the caller's block shall reach the caller as it is, not in a group.
         self._manager = trio.open_nursery()
         self._nursery = await self._manager.__aenter__()

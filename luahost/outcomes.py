@@ -61,6 +61,7 @@ def error_of_no(no: Result, where: str = "") -> LuahostError | None:
         retryable=no.get("retryable") is True,
         retry_after_s=detail.get("retry_after_s"),
         phase=str(detail.get("phase", "")),
+        where=where,
     )
 
 

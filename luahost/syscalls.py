@@ -6,6 +6,7 @@ grant of that kind puts the act in its place (bridge.py). Nothing that is not in
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -33,6 +34,11 @@ class Syscall(msgspec.Struct, frozen=True, kw_only=True):
     capability: str | None = None
     plan: Callable[..., Any] | None = None
     options: tuple[str, ...] = ()
+
+    @property
+    def waits(self) -> bool:
+        """Whether the act may take time; the others are answered on the spot."""
+        return self.capability is not None or inspect.iscoroutinefunction(self.act)
 
 
 class LoadOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -87,5 +93,8 @@ SYSCALLS: dict[str, Syscall] = {
         Syscall(op="module", shape=modules.ModuleArgs, act=modules.module),
     )
 }
+
+QUICK = frozenset(op for op, row in SYSCALLS.items() if not row.waits)
+"""Operations that need no grant and no waiting."""
 
 DECODERS = {op: msgspec.msgpack.Decoder(row.shape) for op, row in SYSCALLS.items()}

@@ -10,14 +10,16 @@ local base, raw_os = K.raw.base, K.raw.os
 local type, next, select, error, rawget, rawset = base.type, base.next, base.select, base.error, base.rawget, base.rawset
 local rawequal = base.rawequal
 local getmetatable, setmetatable, tostring, raw_load = base.getmetatable, base.setmetatable, base.tostring, base.load
-local string_metatable = getmetatable("")
+local string_metatable, true_metatable = getmetatable(""), K.raw.debug.getmetatable
 local format, sub, gsub, byte, find = K.raw.string.format, K.raw.string.sub, K.raw.string.gsub, K.raw.string.byte, K.raw.string.find
 local concat, date, time = K.raw.table.concat, raw_os.date, raw_os.time
+local pcall, look = base.pcall, K.kill.look
 local clock = raw_os.clock
 
 local LOAD_BYTES = 64 * 1024     -- what load() compiles at most: the parser is quadratic, and no hook runs in it
 local MAIN_BYTES = 256 * 1024    -- the same for a script or a module
 local MAIN_JUMPS = 20000         -- and, or, elseif, goto, break, :: in it, the quadratic ones
+local LOAD_JUMPS = 5000          -- the same for load(), which a script may call in a loop: 50 ms each
 
 -- ── read-only tables ────────────────────────────────────────────────────────────────────────────────
 
@@ -56,13 +58,11 @@ function K.tostring(v)
   if ty ~= "table" and ty ~= "function" and ty ~= "thread" and ty ~= "userdata" then return tostring(v) end
   local name = ty
   if ty == "table" then
-    local mt = getmetatable(v)
-    if type(mt) == "table" then
+    local mt = true_metatable(v) -- also behind a __metatable, as Lua's own tostring
+    if mt then
       if rawget(mt, "__tostring") ~= nil then return tostring(v) end
       local own = rawget(mt, "__name")
       if type(own) == "string" then name = sub(own, 1, 100) end
-    elseif sealed[v] then
-      name = "table"
     end
   end
   local n = ordinals[v]
@@ -129,24 +129,24 @@ local function chunk_name(name)
   return "=" .. gsub(sub(name, 1, 60), "%c", "?")
 end
 
+-- Whether the text has more than `max` of the words that make the parser quadratic.
+local function has_jumps(text, max)
+  local _, jumps = gsub(text, "::", "")
+  for _, word in next, { "and", "or", "elseif", "goto", "break" } do
+    local _, n = gsub(text, "%f[%w_]" .. word .. "%f[^%w_]", "")
+    jumps = jumps + n
+  end
+  return jumps > max
+end
+
 -- Compiles text (never bytecode) to a function, or nil and Lua's message.
 function K.compile(text, name, env)
   if #text > MAIN_BYTES then
     return nil, format("%s is %d bytes long; a script or module may have %d", name, #text, MAIN_BYTES)
   end
   if #text > LOAD_BYTES then
-    local _, jumps = gsub(text, "%f[%a]%a+%f[^%w_]", { ["and"] = "", ["or"] = "", ["elseif"] = "", ["goto"] = "", ["break"] = "" })
-    local _, words = gsub(text, "::", "")
-    -- The first count is of all words; only a text over the bound is counted exactly.
-    if jumps + words > MAIN_JUMPS then
-      jumps = words
-      for _, word in next, { "and", "or", "elseif", "goto", "break" } do
-        local _, n = gsub(text, "%f[%w_]" .. word .. "%f[^%w_]", "")
-        jumps = jumps + n
-      end
-      if jumps > MAIN_JUMPS then
-        return nil, name .. ": too many and/or/elseif/goto/break in one chunk (more than " .. MAIN_JUMPS .. "); split it in modules"
-      end
+    if has_jumps(text, MAIN_JUMPS) then
+      return nil, name .. ": too many and/or/elseif/goto/break in one chunk (more than " .. MAIN_JUMPS .. "); split it in modules"
     end
   end
   local f, message = raw_load(text, "=" .. name, "t", env or G)
@@ -183,7 +183,16 @@ function G.load(chunk, name, mode, ...)
   end
   local env = G
   if select("#", ...) > 0 then env = (...) end
-  return raw_load(text, chunk_name(name == nil and type(chunk) == "string" and "(load)" or name), "t", env)
+  if #text > 4096 then
+    if #text > 4 * LOAD_JUMPS and has_jumps(text, LOAD_JUMPS) then
+      return nil, "chunk too large: load takes " .. LOAD_JUMPS .. " and/or/elseif/goto/break"
+    end
+    look() -- no hook runs in the parser
+  end
+  -- Under pcall, which has no message handler: too deep a nesting is raised inside, and one would change the message.
+  local _, f, message = pcall(raw_load, text, chunk_name(name == nil and type(chunk) == "string" and "(load)" or name), "t", env)
+  if f then return f end
+  return nil, message
 end
 
 -- ── the clock a script reads ────────────────────────────────────────────────────────────────────────

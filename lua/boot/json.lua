@@ -13,6 +13,9 @@ local concat, sort, utf8_char, utf8_len = K.raw.table.concat, K.raw.table.sort, 
 local values, limits = K.values, K.limits
 local NULL, ARRAY, shape, refuse = values.NULL, values.ARRAY, values.shape, values.refuse
 
+local DEPTH = 128              -- of tables in a text, both ways
+local LONG_KEYS = 100000       -- bytes of one table's keys
+
 -- ── encode ──────────────────────────────────────────────────────────────────────────────────────────
 
 local ESCAPE = { ['"'] = '\\"', ["\\"] = "\\\\", ["\b"] = "\\b", ["\f"] = "\\f", ["\n"] = "\\n", ["\r"] = "\\r", ["\t"] = "\\t" }
@@ -57,7 +60,7 @@ local put_value
 local function put_table(t)
   if rawequal(t, NULL) then return put("null") end
   local depth = path.depth + 1
-  if depth > limits.depth then refuse("nested deeper than " .. limits.depth .. " tables, or a cycle") end
+  if depth > DEPTH then refuse("nested deeper than " .. DEPTH .. " tables, or a cycle") end
   path.depth, path[depth] = depth, nil
   local kind, n = shape(t)
   if kind == "array" then
@@ -69,7 +72,7 @@ local function put_table(t)
     end
     put("]")
   else
-    local keys, total = {}, 0
+    local keys, total, sort = {}, 0, sort
     n = 0
     for k in next, t do
       path[depth] = k
@@ -81,6 +84,7 @@ local function put_table(t)
       total = total + #k
     end
     if total > limits.value_bytes then refuse("too large: more than " .. limits.value_bytes .. " bytes of JSON") end
+    if total > LONG_KEYS then sort = K.libs.table.sort end -- C compares long keys without a look at the clock
     sort(keys)
     put("{")
     for i = 1, n do
@@ -256,7 +260,7 @@ function value(s, p, depth)
   local b = byte(s, p)
   if b == 34 then return text(s, p + 1) end
   if b == 123 or b == 91 then
-    if depth >= 128 then fail(p, "nested deeper than 128") end
+    if depth >= DEPTH then fail(p, "nested deeper than " .. DEPTH) end
     return (b == 123 and object or array)(s, p + 1, depth + 1)
   end
   if b == 116 and sub(s, p, p + 3) == "true" then return true, p + 4 end

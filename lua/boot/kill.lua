@@ -86,4 +86,5 @@ K.kill = {
   arm = function(seconds) deadline = clock() + seconds end,
   reason = function() return killed, killed_at end,
   check = function() if killed then error(KILL, 0) end end,
+  look = hook, -- at the clock, at once: before or after a call that takes long and runs no hook
 }

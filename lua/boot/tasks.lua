@@ -7,10 +7,11 @@
 local K = ...
 local base, kill = K.raw.base, K.kill
 local type, error, xpcall, next = base.type, base.error, base.xpcall, base.next
-local rawget, collectgarbage, pcall = base.rawget, base.collectgarbage, base.pcall
+local rawget, collectgarbage, pcall, select = base.rawget, base.collectgarbage, base.pcall, base.select
 local create, resume, yield, status = K.raw.coroutine.create, K.raw.coroutine.resume, K.raw.coroutine.yield, K.raw.coroutine.status
 local close, isyieldable = K.raw.coroutine.close, K.raw.coroutine.isyieldable
-local pack, unpack, sub, find, gmatch = K.raw.string.pack, K.raw.string.unpack, K.raw.string.sub, K.raw.string.find, K.raw.string.gmatch
+local pack, unpack, sub, find = K.raw.string.pack, K.raw.string.unpack, K.raw.string.sub, K.raw.string.find
+local gmatch, gsub = K.raw.string.gmatch, K.raw.string.gsub
 local concat, clock, traceback = K.raw.table.concat, K.raw.os.clock, K.raw.debug.traceback
 local HOST, is_task = K.HOST, K.tasks
 local encode, decode = K.encode, K.decode
@@ -99,11 +100,14 @@ end
 
 local function handler(e)
   if kill.reason() or e == "not enough memory" then return e end
-  local message = short(text_of_error(e), ERROR_BYTES)
+  local where = kill.script_position(3)
+  -- What Lua raises inside a library function of ours is put down to the line that called it.
+  local text = gsub(text_of_error(e), "^%[luahost%]:%d+:", function() return where .. ":" end, 1)
+  local message = short(text, ERROR_BYTES)
   local error_kind = type(e) == "table" and rawget(e, "error_kind")
   return {
     message = message,
-    where = kill.script_position(3),
+    where = where,
     traceback = short(script_traceback(message), 2 * ERROR_BYTES),
     error_kind = type(error_kind) == "string" and short(error_kind, 64) or "",
   }
@@ -197,7 +201,7 @@ local entry = {}
 function entry.load(spec)
   local chunk, message = K.compile(spec.source, spec.name)
   if not chunk then error({ error_kind = "syntax_error", error = message }, 0) end
-  script = chunk(spec.input)
+  script = select(1, chunk)(spec.input) -- a call of no name: tracebacks say "in main chunk"
   local has = {}
   if type(script) == "table" then
     for _, name in next, { "run", "on_request", "on_signal", "init", "shutdown", "snapshot", "restore" } do
@@ -252,7 +256,9 @@ local function killed_by(reason, at)
   else
     message = K.raw.string.format("the memory limit of %.4g MiB is used up", K.limits.memory_bytes / 1048576)
   end
-  for id in next, tasks do failed(id, { kind = reason, message = message, where = at }) end
+  local failure = { kind = reason, message = message, where = at }
+  for id in next, tasks do failed(id, failure) end
+  if next(tasks) == nil then failed(0, failure) end -- task 0 stands for all: whoever speaks to the dead VM hears it
   tasks, calls, script, open = {}, {}, nil, 0
 end
 

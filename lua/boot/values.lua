@@ -82,6 +82,10 @@ function values.guarded(encode, value, path)
   local at = {}
   for i = 1, path.depth do
     if path[i] == nil then break end
+    if i > 8 then
+      at[i] = " …"
+      break
+    end
     at[i] = shown(path[i])
   end
   local where = concat(at)

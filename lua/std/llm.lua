@@ -7,9 +7,13 @@
 local K = ...
 local type, error, next, pcall = K.raw.base.type, K.raw.base.error, K.raw.base.next, K.pcall
 local running, tointeger = K.raw.coroutine.running, K.raw.math.tointeger
+local sub = K.raw.string.sub
 local call, encode, orcs, streaming = K.call, K.encode, K.orcs, K.streaming
 
 local function invalid(message, field)
+  if field and sub(field, 1, 5) == "opts." then
+    message, field = sub(message, 6), sub(field, 6)
+  end
   return { ok = false, error = message, error_kind = "invalid_options", retryable = false, detail = { field = field } }
 end
 

@@ -4,7 +4,7 @@
 -- text. What is over the limit is dropped and counted, and the script goes on.
 
 local K = ...
-local type, select, error = K.raw.base.type, K.raw.base.select, K.raw.base.error
+local type, error, pack = K.raw.base.type, K.raw.base.error, K.raw.table.pack
 local sub, concat, setmetatable = K.raw.string.sub, K.raw.table.concat, K.raw.base.setmetatable
 local running = K.raw.coroutine.running
 local post, limits, G, orcs = K.post, K.limits, K.globals, K.orcs
@@ -21,12 +21,12 @@ function K.output_dropped() return dropped end
 function K.fresh_output() room = limits.output_bytes end
 
 local function put(kind, text)
-  if #text > room then
+  if #text > room or room <= 0 then -- an empty text takes no room, and is nothing to flood the host with
     dropped = dropped + #text - room
     if room <= 0 then return end
     text = sub(text, 1, room)
   end
-  written, room = written + #text, room - #text
+  written, room = written + #text, room - (#text > 0 and #text or 1)
   post(kind, text)
 end
 
@@ -39,9 +39,9 @@ local function put_line(kind, text)
 end
 
 function G.print(...)
-  local n = select("#", ...)
-  local parts = {}
-  for i = 1, n do parts[i] = K.tostring((select(i, ...))) end
+  local parts = pack(...)
+  local n = parts.n
+  for i = 1, n do parts[i] = K.tostring(parts[i]) end
   put_line("print", concat(parts, "\t", 1, n))
 end
 

@@ -44,6 +44,17 @@ class Origin(msgspec.Struct, frozen=True):
         except ValueError:
             return False
 
+    @property
+    def is_literal(self) -> bool:
+        """Whether the host is an address, or localhost: what it means cannot be changed by a name server."""
+        if self.host == "localhost":
+            return True
+        try:
+            ipaddress.ip_address(self.host)
+        except ValueError:
+            return False
+        return True
+
 
 def parse_base_url(url: str) -> tuple[Origin, str]:
     """The origin and the path prefix ("" or "/…" without a trailing slash); ConfigError if it is odd."""

@@ -6,15 +6,11 @@ session stays as it was.
 
 from __future__ import annotations
 
-import math
-from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-import trio
 
-from luahost.errors import WorldError
 from luahost.gate.permits import Permit
 from luahost.ops import results
 from luahost.ops.llm_plan import LlmArgs, Plan
@@ -22,7 +18,7 @@ from luahost.ops.results import Result
 from luahost.ops.sessions import Session, mended
 from luahost.ops.world import Emit, Share
 from luahost.wire import openai
-from luahost.wire.events import End, Event, Start, Text, Thinking, ToolCall, Usage
+from luahost.wire.events import End, Event, Failure, Start, Text, Thinking, ToolCall, Usage
 from luahost.wire.messages import (
     Block,
     Conversation,
@@ -33,8 +29,9 @@ from luahost.wire.messages import (
     ToolUseBlock,
 )
 
-AFTER_ANSWER_S = 2.0
-"""How long to wait for usage once the finish reason came; some servers never end their stream."""
+if TYPE_CHECKING:  # the transport, and httpx with it, is imported when the first call is made
+    from luahost.transport.attempts import Attempts
+    from luahost.transport.client import Answer
 
 
 class _Heard:
@@ -66,7 +63,7 @@ class _Heard:
             self.usage = event
         elif isinstance(event, Start):
             self.model = event.model or None
-        else:
+        elif isinstance(event, End):
             self.end = event
         return None
 
@@ -147,60 +144,54 @@ class _Turn:
         self._emit, self._session, self._user = emit, session, user
         self._system = args.opts.system_prompt if args.opts.system_prompt is not None else session.system
         self._heard = _Heard(share.world.monotonic_s)
-        self._about: dict[str, Any] = {
-            "provider": planned.provider.name,
-            "session_id": session.id,
-            "attempts": 1,
-        }
+        self._about: dict[str, Any] = {"provider": planned.provider.name, "session_id": session.id}
 
     async def run(self) -> Result:
         world, heard, reservation = self._share.world, self._heard, self._permit.reservation
         assert reservation is not None
         began = world.monotonic_s()
-        failure: Result | None = None
-        reached = True
+        attempts = await self._attempts()
         try:
-            failure = await self._within_deadline()
-        except WorldError as error:
-            failure = results.from_world(error)
-            reached = error.phase != "connect"
+            await attempts.run(self._take)
         finally:
-            if reached:
+            if attempts.report.reached:
                 reservation.settle(heard.tokens(self._args.prompt or ""))
             else:
                 reservation.release()
+        self._about["attempts"] = attempts.report.attempts
         self._about["latency_ms"] = round((world.monotonic_s() - began) * 1000, 3)
+        if attempts.report.queue_s >= 0.001:
+            self._about["queue_ms"] = round(attempts.report.queue_s * 1000, 3)
+        if attempts.report.request_id is not None:
+            self._about["request_id"] = attempts.report.request_id
         if heard.first_s is not None:
             self._about["ttft_ms"] = round((heard.first_s - began) * 1000, 3)
         if heard.usage is not None:
             self._about["usage"] = msgspec.to_builtins(heard.usage)
         end = heard.end
-        if failure is None and not heard.stopped and end is not None and end.failure is not None:
-            failure = results.from_failure(end.failure)
-            self._about["stop_reason"] = end.stop_reason
-        return self._failed(failure) if failure is not None else self._succeeded()
+        if not heard.stopped and end is not None and end.failure is not None:
+            return self._failed(end.failure, end.stop_reason)
+        return self._succeeded()
 
-    async def _within_deadline(self) -> Result | None:
-        limit_s = self._args.opts.overall_timeout
-        with trio.move_on_after(math.inf if limit_s is None else limit_s) as overall:
-            await self._exchange()
-        if not overall.cancelled_caught:
-            return None
-        return results.error(
-            "timeout",
-            f"the answer took longer than overall_timeout = {limit_s:g} s",
-            retryable=True,
-            phase="overall",
-        )
+    async def _take(self, event: Event) -> bool:
+        text = self._heard.take(event)
+        if text is None or self._emit is None or await self._emit(text):
+            return True
+        self._heard.stopped = True
+        return False
 
-    async def _exchange(self) -> None:
+    async def _attempts(self) -> Attempts:
+        client = await self._share.world.client()
+        from luahost.transport.attempts import Attempts, Target
+
         opts, planned, world = self._args.opts, self._planned, self._share.world
         action = self._permit.action
-        assert action.model is not None
+        model = action.model
+        assert model is not None
         request = openai.encode(
             Conversation(mended([*self._session.messages, self._user]), self._system, opts.tools or []),
             Options(
-                model=action.model,
+                model=model,
                 stream=opts.stream if opts.stream is not None else self._args.streamed,
                 temperature=opts.temperature,
                 top_p=opts.top_p,
@@ -211,55 +202,31 @@ class _Turn:
             ),
             dialect=openai.OPENAI if planned.provider.name == "openai" else openai.COMPATIBLE,
         )
-        headers = request.headers | (openai.auth_headers(planned.key) if planned.key is not None else {})
-        client = await world.client()
-        async with client.open(
-            request.method,
-            action.origin,
-            planned.prefix + request.path,
-            headers,
-            request.body,
-            connect_timeout_s=opts.connect_timeout,
-            timeout_s=opts.timeout,
-        ) as answer:
-            request_id = _request_id(answer.headers)
-            if request_id is not None:
-                self._about["request_id"] = request_id
-            decoder = openai.Decoder(
+
+        def decoder(answer: Answer) -> openai.Decoder:
+            return openai.Decoder(
                 status=answer.status,
                 content_type=answer.headers.get("content-type", ""),
                 headers=answer.headers,
-                model=action.model,
+                model=model,
                 now_s=world.now_s(),
             )
-            try:
-                await self._listen(answer.pieces(), decoder)
-            except WorldError as error:
-                if error.kind == "too_large" or not decoder.started_content:
-                    raise
-                for event in decoder.close(dropped=True):
-                    self._heard.take(event)
 
-    async def _listen(self, pieces: Any, decoder: openai.Decoder) -> None:
-        """Bytes to events until the answer has ended, the server has, or the script wants no more."""
-        async with aclosing(pieces):
-            iterator: AsyncIterator[bytes] = aiter(pieces)
-            while not decoder.ended:
-                piece: bytes | None = None
-                with trio.move_on_after(AFTER_ANSWER_S if decoder.answered else math.inf):
-                    piece = await anext(iterator, None)
-                for event in decoder.close() if piece is None else decoder.feed(piece):
-                    text = self._heard.take(event)
-                    if text is not None and self._emit is not None and not await self._emit(text):
-                        self._heard.stopped = True
-                        return
+        target = Target(
+            origin=action.origin,
+            prefix=planned.prefix,
+            headers=openai.auth_headers(planned.key) if planned.key is not None else {},
+            may_be_private=planned.may_be_private,
+        )
+        return Attempts(client, request, target, decoder, planned.deadlines, planned.policy, world.rng)
 
-    def _failed(self, failure: Result) -> Result:
+    def _failed(self, failure: Failure, stop_reason: str) -> Result:
+        result = results.from_failure(failure)
         text = "".join(self._heard.text)
         if text:
-            failure["detail"]["partial"] = text
-        failure["detail"] |= {"provider": self._planned.provider.name, "model": self._permit.action.model}
-        return {**self._about, **failure}
+            result["detail"]["partial"] = text
+        result["detail"] |= {"provider": self._planned.provider.name, "model": self._permit.action.model}
+        return {**self._about, "stop_reason": stop_reason, **result}
 
     def _succeeded(self) -> Result:
         heard, end = self._heard, self._heard.end
@@ -283,10 +250,3 @@ class _Turn:
         if heard.thinking:
             result["thinking"] = "".join(heard.thinking)
         return result
-
-
-def _request_id(headers: dict[str, str]) -> str | None:
-    for name in ("x-request-id", "request-id", "x-generation-id"):
-        if name in headers:
-            return headers[name][:200]
-    return None

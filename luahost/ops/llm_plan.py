@@ -17,10 +17,12 @@ from luahost.ops import results
 from luahost.ops.providers import Provider
 from luahost.ops.results import Result
 from luahost.ops.world import Share
+from luahost.transport.settings import Deadlines
 from luahost.values import nearest
 from luahost.wire.messages import Tool, text_of
+from luahost.wire.retry import RetryPolicy
 
-DEFAULT_TIMEOUT_S, DEFAULT_CONNECT_S, DEFAULT_PING_S = 120.0, 10.0, 5.0
+DEFAULT_PING_S = 5.0
 MAX_TIMEOUT_S = 86_400.0
 RESERVE_TOKENS = 4096
 """What a call under a token budget may answer when the script names no max_tokens."""
@@ -52,9 +54,12 @@ class LlmOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     max_tokens: int | None = None
     seed: int | None = None
     stop: list[str] | None = None
-    timeout: float = DEFAULT_TIMEOUT_S
-    connect_timeout: float = DEFAULT_CONNECT_S
+    timeout: float | None = None  # first_token_timeout and idle_timeout, where those are not given
+    connect_timeout: float | None = None
+    first_token_timeout: float | None = None
+    idle_timeout: float | None = None
     overall_timeout: float | None = None
+    max_retries: int | None = None
     stream: bool | None = None
     tools: list[Tool] | None = None
     tool_choice: str | None = None
@@ -88,7 +93,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     prefix: str
     key: str | None
     missing_key: bool
+    may_be_private: bool  # the operator named this very address
     max_tokens: int | None = None  # what is asked of the server
+    deadlines: Deadlines = Deadlines()
+    policy: RetryPolicy = RetryPolicy()
 
 
 def plan(share: Share, args: LlmArgs) -> Plan | Result:
@@ -109,7 +117,32 @@ def plan(share: Share, args: LlmArgs) -> Plan | Result:
         return problem
     asked, answer = _estimate(share, args)
     action = msgspec.structs.replace(target.action, model=model, tokens=asked + (answer or 1), costs=True)
-    return msgspec.structs.replace(target, action=action, max_tokens=answer)
+    return msgspec.structs.replace(
+        target,
+        action=action,
+        max_tokens=answer,
+        deadlines=_deadlines(opts, target.provider),
+        policy=_policy(opts, target.provider),
+    )
+
+
+def _deadlines(opts: LlmOptions, provider: Provider) -> Deadlines:
+    """The script's own limits, then the provider's."""
+    default = provider.deadlines
+    first = opts.first_token_timeout if opts.first_token_timeout is not None else opts.timeout
+    idle = opts.idle_timeout if opts.idle_timeout is not None else opts.timeout
+    return Deadlines(
+        connect_s=opts.connect_timeout if opts.connect_timeout is not None else default.connect_s,
+        first_token_s=first if first is not None else default.first_token_s,
+        idle_s=idle if idle is not None else default.idle_s,
+        overall_s=opts.overall_timeout if opts.overall_timeout is not None else default.overall_s,
+    )
+
+
+def _policy(opts: LlmOptions, provider: Provider) -> RetryPolicy:
+    if opts.max_retries is None:
+        return provider.retry
+    return msgspec.structs.replace(provider.retry, max_retries=opts.max_retries)
 
 
 def _estimate(share: Share, args: LlmArgs) -> tuple[int, int | None]:
@@ -153,6 +186,8 @@ def _target(share: Share, name: str | None, base_url: str | None, api_key: str |
     if api_key is not None and not _KEY.fullmatch(api_key):
         return results.invalid("api_key", "printable characters without spaces expected")
     own = origin != provider.origin
+    # A name in a grant allows its public addresses; a private one must be there as an address, or localhost.
+    private = provider.may_be_private if not own else origin.is_literal
     key = api_key if api_key is not None else (None if own else provider.key())
     return Plan(
         action=LlmAction(
@@ -161,6 +196,7 @@ def _target(share: Share, name: str | None, base_url: str | None, api_key: str |
         provider=provider,
         prefix=prefix,
         key=key,
+        may_be_private=private,
         missing_key=key is None and not own and provider.key_env is not None,
     )
 
@@ -172,7 +208,10 @@ def _out_of_range(opts: LlmOptions) -> Result | None:
         ("max_tokens", 1, 1 << 31),
         ("timeout", 0.001, MAX_TIMEOUT_S),
         ("connect_timeout", 0.001, MAX_TIMEOUT_S),
+        ("first_token_timeout", 0.001, MAX_TIMEOUT_S),
+        ("idle_timeout", 0.001, MAX_TIMEOUT_S),
         ("overall_timeout", 0.001, MAX_TIMEOUT_S),
+        ("max_retries", 0, 100),
     )
     for name, low, high in ranges:
         value = getattr(opts, name)

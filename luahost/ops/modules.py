@@ -60,7 +60,8 @@ def read_beneath(directory: Path, names: list[str]) -> bytes | None:
         return None
     finally:
         os.close(held)
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)  # open() would raise for a directory and leave it open
+        raise ConfigError("a regular file expected")
     with open(file, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-            raise ConfigError("a regular file expected")
         return stream.read(SOURCE_BYTES + 2)

@@ -29,7 +29,7 @@ async def ping(permit: Permit, planned: Plan, args: PingArgs, share: Share, emit
                 headers,
                 None,
                 connect_timeout_s=args.opts.timeout,
-                timeout_s=args.opts.timeout,
+                may_be_private=planned.may_be_private,
             ) as answer:
                 status = answer.status
     except WorldError as error:

@@ -12,7 +12,9 @@ import msgspec
 
 from luahost.errors import ConfigError
 from luahost.gate.hosts import Origin, parse_base_url
+from luahost.transport.settings import Deadlines
 from luahost.values import nearest
+from luahost.wire.retry import RetryPolicy
 
 WIRES = ("openai",)
 """The wires that are spoken."""
@@ -27,6 +29,8 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     key_env      the environment variable of the host that holds its key; None: it takes none
     model        the model when a script names none; None: the script must
     health_path  what orcs.llm_ping asks for
+    may_be_private  its name may stand for a private address; what an operator configures may
+    deadlines, retry  its defaults, where a script names none
     """
 
     name: str
@@ -35,6 +39,9 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     key_env: str | None = None
     model: str | None = None
     health_path: str = "/v1/models"
+    may_be_private: bool = True
+    deadlines: Deadlines = Deadlines()
+    retry: RetryPolicy = RetryPolicy()
 
     def __post_init__(self) -> None:
         if self.wire not in WIRES:
@@ -71,6 +78,7 @@ PROVIDERS: dict[str, Provider] = {
             base_url="https://openrouter.ai/api/v1",
             key_env="OPENROUTER_API_KEY",
             model="openrouter/auto",
+            may_be_private=False,
         ),
         Provider(name="llamacpp", base_url="http://localhost:8080", model="default", health_path="/health"),
         Provider(name="vllm", base_url="http://localhost:8000", health_path="/health"),

@@ -67,11 +67,12 @@ def from_failure(failure: Failure) -> Result:
         status=failure.status,
         provider_code=failure.provider_code,
         param=failure.param,
+        phase=failure.phase,
     )
 
 
 _WANTED = re.compile(r"Expected `([^`]+)`, got `([^`]+)`")
-_UNKNOWN = re.compile(r"unknown field `(.*)`")
+_UNKNOWN = re.compile(r"unknown field `(.*)`", re.DOTALL)
 _MISSING = re.compile(r"missing required field `(.*)`")
 _WORDS = {
     "str": "a text",
@@ -90,7 +91,7 @@ def from_validation(problem: msgspec.ValidationError, known: tuple[str, ...]) ->
     message, _, place = str(problem).partition(" - at `$")
     field = place.rstrip("`").removeprefix(".opts").lstrip(".")
     if unknown := _UNKNOWN.search(message):
-        name = unknown[1]
+        name = unknown[1][:100]
         return invalid(f"{field}.{name}" if field else name, f"unknown option{nearest(name, known)}")
     if missing := _MISSING.search(message):
         name = missing[1]

@@ -151,7 +151,7 @@ def mended(messages: list[Message]) -> list[Message]:
     """
     result: list[Message] = []
     for message in messages:
-        asked = [use.id for use in tool_uses(result[-1])] if result else []
+        asked = [use.id for use in tool_uses(result[-1])] if result and result[-1].role == "assistant" else []
         given = _results(message)
         if asked and message.role != "user":
             result.append(Message("user", [_lost(id) for id in asked]))

@@ -13,6 +13,7 @@ import trio
 from luahost.gate.grants import Grant
 from luahost.ops.providers import Provider
 from luahost.ops.sessions import Store
+from luahost.transport.settings import TransportSettings
 
 if TYPE_CHECKING:
     from luahost.transport.client import Client
@@ -27,11 +28,13 @@ class World:
         default_provider: str,
         default_model: str | None,
         rng: random.Random,
+        transport: TransportSettings | None = None,
     ) -> None:
         self.providers = providers
         self.default_provider = default_provider
         self.default_model = default_model
         self.rng = rng
+        self._transport = transport if transport is not None else TransportSettings()
         self._client: Client | None = None
         self._making = trio.Lock()
 
@@ -48,7 +51,7 @@ class World:
         if self._client is None:
             async with self._making:
                 if self._client is None:
-                    self._client = await trio.to_thread.run_sync(_make_client)
+                    self._client = await trio.to_thread.run_sync(_make_client, self._transport)
         return self._client
 
     async def close(self) -> None:
@@ -56,10 +59,10 @@ class World:
             await self._client.close()
 
 
-def _make_client() -> Client:
-    from luahost.transport.client import Client
+def _make_client(settings: TransportSettings) -> Client:
+    from luahost.transport.attempts import Client  # imports all that a call needs, in this thread
 
-    return Client()
+    return Client(settings)
 
 
 class Share:

@@ -1,6 +1,6 @@
 """The one vocabulary every wire's decoder speaks.
 
-    Start  (Text | Thinking | ToolCall | Usage)*  End
+    Retry*  Start  (Text | Thinking | ToolCall | Usage)*  End
 
 `End` comes exactly once and last; what failed, if anything did, is in `End.failure`. A decoder never
 raises: whatever bytes come, the answer is events. Knows no wire, no clock, no session.
@@ -41,6 +41,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     status: int | None = None
     provider_code: str | None = None
     param: str | None = None
+    phase: str | None = None  # of a time-out: connect, first_token, idle, overall
 
 
 class Start(msgspec.Struct, frozen=True):
@@ -91,6 +92,14 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
     cost_usd: float | None = None
 
 
+class Retry(msgspec.Struct, frozen=True):
+    """Attempt number `attempt` failed; the next one begins in `wait_s` seconds. Made by the retry layer."""
+
+    attempt: int
+    wait_s: float
+    failure: Failure
+
+
 class End(msgspec.Struct, frozen=True):
     """The exchange is over. `raw_reason` is the wire's own word; `failure` is None when it succeeded.
 
@@ -103,4 +112,4 @@ class End(msgspec.Struct, frozen=True):
     failure: Failure | None = None
 
 
-Event = Start | Text | Thinking | ToolCall | Usage | End
+Event = Start | Text | Thinking | ToolCall | Usage | Retry | End

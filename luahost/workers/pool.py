@@ -60,6 +60,7 @@ class Pool:
             port.worker.kill(Stopped("the VM was closed", kind="closed"))
             with trio.CancelScope(shield=True):
                 await port.worker.gone.wait()
+            self._workers.discard(port.worker)
         else:
             port.worker.drop(port)
             port.fail(Stopped("the VM was closed", kind="closed"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import threading
@@ -40,7 +41,8 @@ def children() -> list[int]:
     """Pids of this process's own children, dead ones included."""
     found = []
     for thread in Path("/proc/self/task").iterdir():
-        found += [int(pid) for pid in (thread / "children").read_text().split()]
+        with contextlib.suppress(FileNotFoundError):  # threads come and go
+            found += [int(pid) for pid in (thread / "children").read_text().split()]
     return found
 
 

@@ -1,0 +1,121 @@
+"""The command: run a script, check one, list the providers.
+
+    stdout   what the script prints, then its result; with --json the result alone, on one line
+    stderr   logs, one line for an error, and with --debug the tracebacks
+    exit     terminal.EXITS: it says who must act
+
+Here is what can be typed; what it does is in the files beside. Starting is light: nothing but click is imported
+to say --help, the zygote boots while trio is imported, httpx comes with the first model call, rich with the first
+table.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import Any
+
+import click
+
+import luahost
+from luahost.cli.terminal import Ended, Ends, fail, say, signal_word
+from luahost.errors import ConfigError, WorldError
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The entry point: runs the command line, says what went wrong in one line, returns the exit code."""
+    sys.stdout, sys.stderr = _writable(sys.stdout), _writable(sys.stderr)
+    debug = "--debug" in (sys.argv[1:] if argv is None else argv)
+    try:
+        code = cli.main(argv, prog_name="luahost", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except click.ClickException as error:
+        return fail(ConfigError(error.format_message()), debug=debug)
+    except (click.Abort, Ended) as ended:
+        number = ended.number if isinstance(ended, Ended) else signal.SIGINT
+        say(f"luahost: {signal_word(number)}")
+        return 128 + number
+    except OSError as error:
+        return fail(WorldError(str(error), kind="io"), debug=debug)
+    except Exception as error:
+        return fail(error, debug=debug)
+
+
+def _writable(stream: Any) -> Any:
+    """The stream, writing the same bytes whatever the locale says; one that was closed leads nowhere."""
+    if stream is None:
+        stream = open(os.devnull, "w")  # noqa: SIM115 - for the rest of the process
+    if hasattr(stream, "reconfigure"):
+        stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+    return stream
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True)
+@click.version_option(luahost.__version__, prog_name="luahost", message="%(prog)s %(version)s")
+@click.pass_context
+def cli(context: click.Context) -> None:
+    """Runs agent scripts written in Lua in sandboxed VMs; each does only what it was granted."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+debug_option = click.option(
+    "--debug", is_flag=True, expose_value=False, help="Tracebacks of Lua and Python."
+)  # main() looks for it, so that it holds for every kind of failure
+
+
+@cli.command()
+@click.argument("script")
+@click.option("--input", "input_", metavar="JSON|@FILE|-", help="The script's input; - is JSON on stdin.")
+@click.option("--grant", "grants", multiple=True, metavar="TEXT", help="llm, or llm:models=gpt-4o*;max_calls=5")
+@click.option("--provider", metavar="NAME", help="For calls that name none.")
+@click.option("--model", metavar="NAME", help="For calls that name none.")
+@click.option("--config", "config_file", metavar="FILE", help="Providers, limits and grants, as TOML.")
+@click.option("--sessions", metavar="FILE", help="Loaded before, written after, also when the script failed.")
+@click.option("--audit", metavar="FILE", help="One JSON line for each decision, appended.")
+@click.option("--timeout", type=click.FloatRange(0.001, 31_536_000), metavar="S", help="Seconds for all of it.")
+@click.option("--memory", metavar="SIZE", help="Lua heap, like 64MiB.")
+@click.option("--cpu", type=float, metavar="S", help="CPU seconds of one activation.")
+@click.option(
+    "--isolation", type=click.Choice(["vm", "shared"]), help="A worker process of its own, or a shared one."
+)
+@click.option("--json", "json_", is_flag=True, help="Only the result on stdout, as one line of JSON.")
+@debug_option
+def run(**options: Any) -> int:
+    """Runs SCRIPT and prints its result.
+
+    Exit codes: 0 done, 1 the script failed, 2 usage, 3 denied, 4 a limit or budget is used up, 5 the outside
+    world, 70 our fault, 130 interrupted.
+    """
+    ends = Ends()
+    from luahost.cli.running import Run
+
+    return Run(options, ends).go()
+
+
+@cli.command()
+@click.argument("script")
+@debug_option
+def check(script: str) -> int:
+    """Says whether SCRIPT is Lua and which capabilities its text names. Runs nothing of it.
+
+    What a script does with orcs under another name cannot be read off its text; the gate decides in any case.
+    """
+    from luahost.cli import asking
+
+    click.echo(asking.check(script))
+    return 0
+
+
+@cli.command()
+@click.option("--config", "config_file", metavar="FILE", help="Providers of your own, as TOML.")
+@click.option("--ping/--no-ping", default=True, help="Whether to connect to each (no key is sent).")
+@debug_option
+def providers(config_file: str | None, ping: bool) -> int:
+    """Lists the providers: wire, URL, whether the key is there (never the key), whether the server is."""
+    from luahost.cli import asking
+
+    asking.providers(config_file, ping=ping)
+    return 0

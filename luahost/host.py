@@ -30,9 +30,7 @@ from luahost.gate.grants import Grant
 from luahost.journal import Journal, Sink
 from luahost.ops.sessions import Mode, Store
 from luahost.ops.world import Share, World
-from luahost.outcomes import error_of, is_response, unwrapped
-from luahost.outcomes import error_of_no as error_of_no
-from luahost.outcomes import shown as shown
+from luahost.outcomes import error_of, is_response, shown, unwrapped
 from luahost.values import Limits, Source, Value
 from luahost.vm import frames
 from luahost.workers.pool import Pool

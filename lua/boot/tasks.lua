@@ -201,7 +201,9 @@ local entry = {}
 function entry.load(spec)
   local chunk, message = K.compile(spec.source, spec.name)
   if not chunk then error({ error_kind = "syntax_error", error = message }, 0) end
-  script = select(1, chunk)(spec.input) -- a call of no name: tracebacks say "in main chunk"
+  local input = spec.input
+  if base.rawequal(input, K.values.NULL) then input = nil end -- no input is nil, not null
+  script = select(1, chunk)(input) -- a call of no name: tracebacks say "in main chunk"
   local has = {}
   if type(script) == "table" then
     for _, name in next, { "run", "on_request", "on_signal", "init", "shutdown", "snapshot", "restore" } do

@@ -1,0 +1,179 @@
+"""What people copy first works: every file of examples/, and every block of the README.
+
+A block of the README says in its first line what it is: `file=NAME` is written to the directory the other
+blocks run in; Lua with `run` and all Python is run; in `sh` each line that begins with luahost is run, and ends
+with code 0 or with what `# exit=N` says. EchoModel is the default provider, and stands where port 8080 is said.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from command import TOP, Ran, config_for, environment, luahost
+
+from luahost.testing import EchoModel
+
+EXAMPLES = TOP / "examples"
+README = (TOP / "README.md").read_text()
+
+
+class Block(NamedTuple):
+    line: int
+    language: str
+    words: list[str]
+    text: str
+
+    @property
+    def file(self) -> str | None:
+        return next((word.removeprefix("file=") for word in self.words if word.startswith("file=")), None)
+
+
+def blocks() -> list[Block]:
+    found = []
+    for match in re.finditer(r"^```(\w+)([^\n]*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL):
+        line = README.count("\n", 0, match.start()) + 1
+        found.append(Block(line, match[1], match[2].split(), match[3]))
+    return found
+
+
+def shell_lines() -> list[tuple[int, str]]:
+    lines = [
+        (block.line + number, line)
+        for block in blocks()
+        if block.language == "sh"
+        for number, line in enumerate(block.text.splitlines(), 1)
+    ]
+    return [(number, line) for number, line in lines if line.startswith("luahost ")]
+
+
+@pytest.fixture(scope="module")
+def echo() -> Iterator[EchoModel]:
+    with EchoModel() as model:
+        yield model
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory, echo: EchoModel) -> Path:
+    """The files of the README, and a configuration for its commands."""
+    top = tmp_path_factory.mktemp("readme")
+    config_for(echo, top / "echo.toml")
+    for block in blocks():
+        if block.file is not None:
+            (top / block.file).write_text(block.text.replace("http://127.0.0.1:8080", echo.url))
+    return top
+
+
+def python(*words: str | Path, cwd: Path) -> Ran:
+    done = subprocess.run(
+        [sys.executable, *map(str, words)], cwd=cwd, env=environment(), capture_output=True, timeout=60, check=False
+    )
+    return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+# ── the README ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_every_block_of_the_readme_is_of_a_kind_that_is_tested() -> None:
+    for block in blocks():
+        assert block.language in ("lua", "python", "sh", "toml"), f"line {block.line}"
+        if block.language == "lua":
+            assert block.file or block.words == ["run"], f"line {block.line}: file=NAME or run expected"
+    assert README.count("\n```") == 2 * len(blocks()), "a fence without its other end"
+
+
+@pytest.mark.parametrize(("line", "command"), shell_lines(), ids=lambda value: str(value)[:60])
+def test_the_readmes_commands_do_what_it_says(line: int, command: str, here: Path) -> None:
+    words = shlex.split(command, comments=True)[1:]
+    if words[0] == "run" and "--config" not in words:
+        words += ["--config", "echo.toml"]
+    wanted = re.search(r"# exit=(\d+)", command)
+    ran = luahost(*words, cwd=here)
+    assert ran.code == (int(wanted[1]) if wanted else 0), f"README.md:{line}: {ran}"
+    assert "Traceback" not in ran.err
+
+
+@pytest.mark.parametrize(
+    "block", [each for each in blocks() if each.words == ["run"]], ids=lambda each: f"line{each.line}"
+)
+def test_the_readmes_lua_runs(block: Block, here: Path) -> None:
+    (here / "block.lua").write_text(block.text)
+    assert luahost("run", "block.lua", "--grant", "llm", "--config", "echo.toml", cwd=here) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    "block", [each for each in blocks() if each.language == "python"], ids=lambda each: f"line{each.line}"
+)
+def test_the_readmes_python_runs(block: Block, here: Path) -> None:
+    (here / "block.py").write_text(block.text)
+    assert python("block.py", cwd=here) == (0, "", "")
+
+
+def test_the_readmes_first_screen_has_the_two_commands_and_make_has_them() -> None:
+    makefile = (TOP / "Makefile").read_text()
+    for command in ("demo", "test"):
+        assert f"make {command}" in "\n".join(README.splitlines()[:25])
+        assert re.search(rf"^{command}:", makefile, re.MULTILINE)
+
+
+def test_the_readmes_refusal_is_the_real_one(here: Path) -> None:
+    ran = luahost("run", "hello.lua", cwd=here)
+    quoted = re.search(r"^``(luahost: hello\.lua.*?) … (allows it)``", README, re.MULTILINE)
+    assert quoted and ran.err.startswith(quoted[1]) and ran.err.endswith(quoted[2] + "\n")
+
+
+# ── the examples ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_summarize_streams_what_the_model_says_of_a_file(here: Path) -> None:
+    command = ["run", str(EXAMPLES / "summarize.lua"), "--input", f"@{TOP / 'README.md'}", "--config", "echo.toml"]
+    ran = luahost(*command, "--grant", "llm", cwd=here)
+    assert ran.code == 0 and ran.err == ""
+    assert ran.out.startswith(f"A text of {len(README.split())} words. It begins: “# luahost Runs agent scripts")
+    refused = luahost(*command, cwd=here)
+    assert (refused.code, refused.out) == (3, "")
+    assert re.fullmatch(r"luahost: summarize\.lua:\d+: llm denied: .*\n", refused.err)
+
+
+def test_chat_remembers_over_two_runs_what_it_saved(here: Path, echo: EchoModel) -> None:
+    command = ["run", str(EXAMPLES / "chat.lua"), "--json", "--grant", "llm", "--config", "echo.toml", "--input"]
+    first = json.loads(luahost(*command, json.dumps({"lines": ["I am Ada.", "Who am I?"]}), cwd=here).out)
+    assert first["answers"] == ["You said: I am Ada.", "You said: Who am I?"]
+    (here / "saved.json").write_text(json.dumps({"lines": ["And now?"], "saved": first["saved"]}))
+    second = json.loads(luahost(*command, "@saved.json", cwd=here).out)
+    assert second["turns"] == first["turns"] + 2 == 7
+    sent = [message["content"] for message in echo.requests[-1].body["messages"]]
+    assert sent[1::2] == ["I am Ada.", "Who am I?", "And now?"]
+
+
+def test_embed_grants_runs_and_revokes(here: Path) -> None:
+    ran = python(EXAMPLES / "embed.py", cwd=here)
+    assert ran.code == 0 and ran.err == ""
+    assert [line.split(":", 1)[-1].strip() for line in ran.out.splitlines()[:4]] == [
+        "refused: permission_denied",
+        "You said: Is anybody there?",
+        "refused: budget_exceeded",
+        "refused: permission_denied",
+    ]
+
+
+def test_demo_shows_both_commands_their_output_and_their_exit_codes(here: Path) -> None:
+    ran = python(EXAMPLES / "demo.py", "--delay", "0", cwd=here)
+    assert ran.code == 0, ran
+    commands = [line for line in ran.out.splitlines() if line.startswith("$ luahost run examples/summarize.lua")]
+    assert [command.endswith("--grant llm") for command in commands] == [True, False]
+    assert "It begins: “# luahost" in ran.out
+    assert "[exit code 0]" in ran.out and "[exit code 3]" in ran.out
+    assert "permission" in ran.err or "llm denied" in ran.err
+
+
+def test_every_example_is_tested_here() -> None:
+    named = Path(__file__).read_text()
+    assert [path.name for path in EXAMPLES.iterdir() if path.is_file() and path.name not in named] == []

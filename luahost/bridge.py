@@ -12,6 +12,7 @@ place, revoke() the stub back and ends the calls under way. Neither a script nor
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -26,9 +27,11 @@ from luahost.journal import Journal, Record
 from luahost.ops import results
 from luahost.ops.results import Result
 from luahost.ops.world import Share
-from luahost.syscalls import DECODERS, QUICK, SYSCALLS, Syscall
+from luahost.syscalls import QUICK, SYSCALLS, Syscall, arguments
 from luahost.vm import frames
 from luahost.workers.worker import Port
+
+_log = logging.getLogger("luahost.bridge")
 
 MAX_OPEN_CALLS = 1000
 """Calls one VM may have under way; a worker that sends more is lying."""
@@ -190,6 +193,9 @@ class Bridge:
             return await self._table[entry.op](row, call, entry)
         except LuahostError as error:
             return results.error(error.kind, error.message)
+        except Exception as error:  # a bug of ours ends this call, not the host with all its VMs
+            _log.exception("%s: the host failed in %s", self.name, entry.op)
+            return results.error("internal", f"the host failed in {entry.op} ({type(error).__name__})")
 
     def _reply(self, id: int, result: Any) -> None:
         if isinstance(result, dict) and result.get("ok") is False:
@@ -211,14 +217,14 @@ class Bridge:
     def _at_once(self, row: Syscall, call: frames.Call) -> Any:
         """Operations that need neither a grant nor time."""
         try:
-            return row.act(self.share, DECODERS[row.op].decode(call.args))
+            return row.act(self.share, arguments(row.op, call.args))
         except msgspec.ValidationError as error:
             return results.from_validation(error, row.options)
 
     async def _answer(self, row: Syscall, call: frames.Call, entry: OpenCall) -> Any:
         """Operations that need no grant, and take time."""
         try:
-            args = DECODERS[row.op].decode(call.args)
+            args = arguments(row.op, call.args)
         except msgspec.ValidationError as error:
             return results.from_validation(error, row.options)
         return await row.act(self.share, args)
@@ -234,7 +240,7 @@ class Bridge:
         """Operations under a grant."""
         assert row.capability is not None and row.plan is not None
         try:
-            args = DECODERS[row.op].decode(call.args)
+            args = arguments(row.op, call.args)
         except msgspec.ValidationError as error:
             return results.from_validation(error, row.options)
         plan = row.plan(self.share, args)

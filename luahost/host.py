@@ -31,7 +31,7 @@ from luahost.journal import Journal, Sink
 from luahost.ops.sessions import Mode, Store
 from luahost.ops.world import Share, World
 from luahost.outcomes import error_of, is_response, shown, unwrapped
-from luahost.values import Limits, Source, Value
+from luahost.values import MAX_DEPTH, Limits, Source, Value, deeper_than
 from luahost.vm import frames
 from luahost.workers.pool import Pool
 from luahost.workers.worker import Port
@@ -51,13 +51,19 @@ _log = logging.getLogger("luahost.output")
 
 
 class Usage(msgspec.Struct):
-    """What a VM has used in its life. The heap is measured at the end of each step."""
+    """What a VM has used in its life, against its Limits.
+
+    The heap is measured at the end of each step; wall_s is the activations' time, waits included;
+    largest_value_bytes is the largest input or result, encoded.
+    """
 
     cpu_s: float = 0.0
+    wall_s: float = 0.0
     memory_bytes: int = 0
     memory_peak_bytes: int = 0
     output_bytes: int = 0
     output_dropped_bytes: int = 0
+    largest_value_bytes: int = 0
     activations: int = 0
     calls: int = 0
     denied: int = 0
@@ -206,6 +212,8 @@ class Vm:
             message = frames.start(self._last_task + 1, entry, arg, self._host._world.now_s())
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise ConfigError(f"{entry}: a value of JSON's types expected: {error}") from None
+        if deeper_than(arg, MAX_DEPTH):
+            raise ConfigError(f"{entry}: a value nested at most {MAX_DEPTH} deep expected")
         if len(message) > self.limits.value_bytes:
             raise ConfigError(
                 f"{entry}: a value of at most {self.limits.value_bytes} bytes expected, got {len(message)}"
@@ -217,7 +225,8 @@ class Vm:
         self._usage.activations += 1
         task, activation = self._last_task, _Activation()
         self._tasks[task] = activation
-        wall_s = self.limits.wall_s
+        wall_s, began = self.limits.wall_s, trio.current_time()
+        self._usage.largest_value_bytes = max(self._usage.largest_value_bytes, len(message))
         try:
             self._port.send(message)
             with trio.move_on_after(math.inf if wall_s is None else wall_s) as deadline:
@@ -225,6 +234,7 @@ class Vm:
             if deadline.cancelled_caught and not activation.done.is_set():
                 raise Stopped(f"the wall clock limit of {wall_s:g} s is used up", kind="deadline_exceeded")
         finally:
+            self._usage.wall_s += trio.current_time() - began
             self._tasks.pop(task, None)
             if not activation.done.is_set():
                 self._abandon(task)
@@ -269,6 +279,8 @@ class Vm:
                 activation = self._tasks.get(want.task)
                 self._bridge.drop(want.task)
                 if activation is not None:
+                    size = len(bytes(want.value))
+                    self._usage.largest_value_bytes = max(self._usage.largest_value_bytes, size)
                     activation.end(frames.decode(want.value))
             elif isinstance(want, frames.Failed):
                 self._failed(want)

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from luahost.errors import ConfigError
+from luahost.errors import ConfigError, HostFault
 from luahost.ops import caps, clock, llm, llm_plan, modules, ping, results
 from luahost.ops.sessions import Mode
 from luahost.ops.world import Share
@@ -98,3 +98,15 @@ QUICK = frozenset(op for op, row in SYSCALLS.items() if not row.waits)
 """Operations that need no grant and no waiting."""
 
 DECODERS = {op: msgspec.msgpack.Decoder(row.shape) for op, row in SYSCALLS.items()}
+
+
+def arguments(op: str, args: msgspec.Raw) -> Any:
+    """An operation's arguments, checked. msgspec.ValidationError when a script gave the wrong ones, HostFault when
+    no VM would send them: its encoder writes whole values, and texts of valid UTF-8.
+    """
+    try:
+        return DECODERS[op].decode(args)
+    except msgspec.ValidationError:
+        raise
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise HostFault("arguments that are no value", kind="worker_lied") from None

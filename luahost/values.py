@@ -18,6 +18,9 @@ Value = Any  # None | bool | int | float | str | bytes | list[Value] | dict[str,
 
 Isolation = Literal["vm", "shared"]
 
+MAX_DEPTH = 64
+"""No value that crosses the border is nested deeper."""
+
 SOURCE_BYTES = 256 * 1024
 """A script or module is at most this long: Lua's parser cannot be interrupted."""
 
@@ -80,6 +83,22 @@ class Source(msgspec.Struct, frozen=True):
                 f"{self.name}: at most {SOURCE_BYTES} bytes of Lua expected, got {len(text)}; split it into modules"
             )
         return text
+
+
+def deeper_than(value: Value, depth: int) -> bool:
+    """Whether a value's lists and dicts are nested more than `depth` deep."""
+    level = [value]
+    for _ in range(depth + 1):
+        below: list[Value] = []
+        for each in level:
+            if isinstance(each, dict):
+                below += each.values()
+            elif isinstance(each, list | tuple):
+                below += each
+        if not below:
+            return False
+        level = below
+    return any(isinstance(each, dict | list | tuple) for each in level)
 
 
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmg]i?b?|b)?\s*", re.IGNORECASE)

@@ -23,7 +23,7 @@ local function script_position(level)
   while true do
     local info = getinfo(level, "Sl")
     if not info then return "" end
-    if info.what ~= "C" and info.source ~= "=[luahost]" and info.currentline > 0 then
+    if info.what ~= "C" and info.currentline > 0 then -- our own files are stripped: they have no lines
       return info.short_src .. ":" .. info.currentline
     end
     level = level + 1

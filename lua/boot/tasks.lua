@@ -71,13 +71,12 @@ local function short(s, n)
   return sub(s, 1, n) .. " …"
 end
 
--- Lua's traceback without our own frames.
+-- Lua's traceback without our own frames, which are stripped and so have no name and no line.
 local function script_traceback(message)
   local lines, n = {}, 0
   for line in gmatch(traceback(message, 2), "[^\n]+") do
-    if find(line, "in upvalue 'xpcall'", 1, true) then break end -- below it is ours
-    if not find(line, "[luahost]", 1, true) and not find(line, "^%s*%[C%]: in %a+ 'error'")
-      and not find(line, "(...tail calls...)", 1, true) then
+    if not find(line, "^\t%?:") and not find(line, "^\t%[C%]: in .*%?") and not find(line, "^\t%[C%]: in %a+ 'error'")
+      and not find(line, "^\t%(%.%.%.tail calls%.%.%.%)") then
       n = n + 1
       lines[n] = line
     end
@@ -102,7 +101,7 @@ local function handler(e)
   if kill.reason() or e == "not enough memory" then return e end
   local where = kill.script_position(3)
   -- What Lua raises inside a library function of ours is put down to the line that called it.
-  local text = gsub(text_of_error(e), "^%[luahost%]:%d+:", function() return where .. ":" end, 1)
+  local text = gsub(text_of_error(e), "^%?:%-1:", function() return where .. ":" end, 1)
   local message = short(text, ERROR_BYTES)
   local error_kind = type(e) == "table" and rawget(e, "error_kind")
   return {

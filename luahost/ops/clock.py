@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import trio
 
+from luahost.errors import HostFault
 from luahost.ops.world import Share
 
 
@@ -12,4 +13,6 @@ def now(share: Share, args: None) -> float:
 
 
 async def sleep(share: Share, seconds: float) -> None:
+    if not seconds >= 0:  # not a number too; the VM has checked, but a worker may lie
+        raise HostFault(f"a sleep of {seconds} s", kind="worker_lied")
     await trio.sleep(seconds)

@@ -14,7 +14,7 @@ Pure; knows no socket and no lupa.
 from __future__ import annotations
 
 import struct
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -122,11 +122,18 @@ def encode(value: Value) -> bytes:
 # ── what a VM wants ─────────────────────────────────────────────────────────────────────────────────────
 
 
+MAX_CALLS = 64
+"""A step wakes one task, so it holds one call; this leaves room for tasks that run several."""
+
+Number = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
+"""Lua's integers; MessagePack has larger ones."""
+
+
 class Call(msgspec.Struct, frozen=True, array_like=True, tag=0):
     """Task `task` asks for operation `op`; `args` is an encoded value. Answer with reply(id, …)."""
 
-    task: int
-    id: int
+    task: Number
+    id: Number
     op: bytes
     args: msgspec.Raw
 
@@ -134,21 +141,21 @@ class Call(msgspec.Struct, frozen=True, array_like=True, tag=0):
 class Ack(msgspec.Struct, frozen=True, array_like=True, tag=1):
     """The last batch of events of call `id` was taken; `go_on` is False to end the stream."""
 
-    id: int
+    id: Number
     go_on: bool
 
 
 class Done(msgspec.Struct, frozen=True, array_like=True, tag=2):
     """Task `task` returned; `value` is encoded."""
 
-    task: int
+    task: Number
     value: msgspec.Raw
 
 
 class Failed(msgspec.Struct, frozen=True, array_like=True, tag=3):
     """Task `task` ended with an error. `kind`: script_error, invalid_result, or the limit: cpu, memory."""
 
-    task: int
+    task: Number
     kind: bytes
     message: bytes
     where: bytes
@@ -159,10 +166,10 @@ class Failed(msgspec.Struct, frozen=True, array_like=True, tag=3):
 class Stats(msgspec.Struct, frozen=True, array_like=True, tag=4):
     """What the step used: CPU in µs; the heap now, and output so far, in bytes."""
 
-    cpu_us: int
-    memory_bytes: int
-    output_bytes: int
-    dropped_bytes: int
+    cpu_us: Number
+    memory_bytes: Number
+    output_bytes: Number
+    dropped_bytes: Number
 
 
 Want = Call | Ack | Done | Failed | Stats
@@ -174,9 +181,12 @@ _value = msgspec.msgpack.Decoder(Any)
 def decode_wants(data: bytes) -> list[Want]:
     """The wants of one step; FrameError when the bytes are no such list."""
     try:
-        return _wants.decode(data)
+        wants = _wants.decode(data)
     except (msgspec.DecodeError, RecursionError) as error:
         raise FrameError(f"a step's answer that is none: {error}") from None
+    if len(wants) > MAX_CALLS and sum(isinstance(want, Call) for want in wants) > MAX_CALLS:
+        raise FrameError(f"more than {MAX_CALLS} calls in one step")
+    return wants
 
 
 def decode(data: bytes | msgspec.Raw) -> Value:

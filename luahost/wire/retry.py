@@ -160,20 +160,20 @@ def decide(
     if started_content:
         return GiveUp("output_started", asked_s, "not tried again, as the answer had begun")
     if attempt > policy.max_retries:
-        note = f"gave up after {attempt} attempts in {elapsed_s:.3g} s" if attempt > 1 else ""
+        note = f"gave up after {attempt} attempts in {round(elapsed_s, 1):g} s" if attempt > 1 else ""
         return GiveUp("attempts_used", asked_s, note)
     left_s = math.inf if remaining_s is None else remaining_s
     if asked_s is not None:
         if asked_s > policy.max_retry_after_s:
             bound = f"at most {policy.max_retry_after_s:g} s are waited for"
         elif not asked_s < left_s:
-            bound = f"{max(left_s, 0.0):.3g} s are left"
+            bound = f"{round(max(left_s, 0.0), 1):g} s are left"
         else:
             return Wait(asked_s, "retry_after")
         return GiveUp("retry_after_too_long", asked_s, f"the server asks to wait {asked_s:g} s, and {bound}")
     wait_s = backoff_s(policy, attempt, rand)
     if not wait_s < left_s:  # also when none is left, or it is no number
-        return GiveUp("deadline", None, f"no time left for another attempt after {elapsed_s:.3g} s")
+        return GiveUp("deadline", None, f"no time left for another attempt after {round(elapsed_s, 1):g} s")
     return Wait(wait_s, "backoff")
 
 

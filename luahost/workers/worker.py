@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from luahost.workers.zygote import Zygote
 
 RECV_BYTES = 1 << 18
+FRAMES_AT_ONCE = 100
 
 
 class Port:
@@ -166,8 +167,10 @@ class Worker:
             if not data:
                 return
             try:
-                for kind, vm, payload in reader.feed(data):
+                for n, (kind, vm, payload) in enumerate(reader.feed(data), 1):
                     self._dispatch(kind, vm, payload)
+                    if n % FRAMES_AT_ONCE == 0:  # a flood of small frames must not hold up the others
+                        await trio.lowlevel.checkpoint()
             except (frames.FrameError, HostFault) as error:
                 self.kill(HostFault(f"the worker sent {error}; it was ended", kind="worker_lied"))
                 return

@@ -8,7 +8,16 @@ from typing import Any
 
 import pytest
 import trio
-from servers import FaultServer, cut_midstream, drip_sse, hang, html_instead_of_json, reset_midbody, status, unused_port
+from servers import (
+    FaultServer,
+    cut_midstream,
+    drip_sse,
+    hang,
+    html_instead_of_json,
+    reset_midbody,
+    status,
+    unused_port,
+)
 from trio_tests import echo_config, in_trio
 
 from luahost import Config, Denied, Exhausted, Grant, Host, Provider, Source, WorldError
@@ -228,7 +237,12 @@ async def test_a_script_that_dies_of_a_refusal_raises_denied_naming_the_grant() 
 @in_trio
 async def test_a_script_cannot_make_up_a_refusal() -> None:
     async with Host() as host:
-        vm = await host.load(Source("error({ok=false, error_kind='permission_denied', error='llm denied'})"[:0] + "return function() error({error_kind='permission_denied', error='llm denied: made up'}) end"))  # noqa: E501
+        vm = await host.load(
+            Source(
+                "error({ok=false, error_kind='permission_denied', error='llm denied'})"[:0]
+                + "return function() error({error_kind='permission_denied', error='llm denied: made up'}) end"
+            )
+        )
         with pytest.raises(Exception) as caught:
             await vm.run()
     assert type(caught.value).__name__ == "ScriptError"
@@ -355,7 +369,10 @@ async def test_a_wrong_option_is_invalid_options_naming_the_field() -> None:
                 answer = await vm.run({"prompt": "x", "opts": opts})
                 assert (answer["error_kind"], answer["detail"]["field"]) == ("invalid_options", field), opts
                 assert "\n" not in answer["error"]
-            assert "did you mean 'system_prompt'" in (await vm.run({"prompt": "", "opts": {"sytem_prompt": "x"}}))["error"]
+            assert (
+                "did you mean 'system_prompt'"
+                in (await vm.run({"prompt": "", "opts": {"sytem_prompt": "x"}}))["error"]
+            )
         assert echo.requests == []
 
 
@@ -381,7 +398,9 @@ async def test_a_function_where_data_belongs_is_named_and_a_wrong_positional_arg
 async def test_whole_numbers_written_as_floats_are_whole_numbers() -> None:
     with EchoModel() as echo:
         async with Host(echo_config(echo)) as host:
-            vm = await host.load(Source("return orcs.llm('x', {max_tokens = 1e2, temperature = 1})"), grants=[Grant.llm()])
+            vm = await host.load(
+                Source("return orcs.llm('x', {max_tokens = 1e2, temperature = 1})"), grants=[Grant.llm()]
+            )
             assert (await vm.run())["ok"]
         assert echo.requests[0].body["max_tokens"] == 100
 

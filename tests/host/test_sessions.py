@@ -163,7 +163,9 @@ async def test_from_lua_a_bad_load_is_a_value_and_changes_nothing() -> None:
 async def test_one_vm_never_sees_anothers_sessions() -> None:
     with EchoModel() as echo:
         async with Host(echo_config(echo)) as host:
-            source = Source("return function(p) orcs.llm(p, {session_id = 'same'}) return orcs.llm_dump_sessions() end")
+            source = Source(
+                "return function(p) orcs.llm(p, {session_id = 'same'}) return orcs.llm_dump_sessions() end"
+            )
             first = await host.load(source, grants=[Grant.llm()])
             second = await host.load(source, grants=[Grant.llm()])
             await first.run("VICTIM")

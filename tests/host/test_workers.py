@@ -243,7 +243,8 @@ async def test_a_hundred_vms_wait_at_the_same_time() -> None:
     async with Host() as host:
         vms = [await host.load(Source("return function() orcs.sleep(0.3) return 1 end")) for _ in range(40)]
         vms += [
-            await host.load(Source("return function() orcs.sleep(0.3) return 1 end"), limits=SHARED) for _ in range(60)
+            await host.load(Source("return function() orcs.sleep(0.3) return 1 end"), limits=SHARED)
+            for _ in range(60)
         ]
         total = []
 

@@ -1,6 +1,6 @@
 """The one vocabulary every wire's decoder speaks.
 
-    Retry*  Start  (Text | Thinking | ToolCall | Usage)*  End
+    Retry*  Start  (Text | Thinking | ToolCall | Keep | Usage)*  End
 
 `End` comes exactly once and last; what failed, if anything did, is in `End.failure`. A decoder never
 raises: whatever bytes come, the answer is events. Knows no wire, no clock, no session.
@@ -11,6 +11,8 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import msgspec
+
+from luahost.wire.messages import State, TextBlock, ThinkingBlock
 
 StopReason = Literal[
     "end_turn",
@@ -67,13 +69,23 @@ class ToolCall(msgspec.Struct, frozen=True):
     """One complete call the model asks for.
 
     `arguments` is the parsed object; None when the text in `raw` is not one JSON object, and then the
-    call must not be run. No text at all means `{}`.
+    call must not be run. No text at all means `{}`. `state` is what the provider wants back with the call.
     """
 
     id: str
     name: str
     arguments: dict[str, Any] | None
     raw: str
+    state: State | None = None
+
+
+class Keep(msgspec.Struct, frozen=True):
+    """A block to store at this place of the turn and to echo as it is: reasoning with its signature.
+
+    Its text was already given out as Thinking (or Text); this is for the history only.
+    """
+
+    block: ThinkingBlock | TextBlock
 
 
 class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -112,4 +124,4 @@ class End(msgspec.Struct, frozen=True):
     failure: Failure | None = None
 
 
-Event = Start | Text | Thinking | ToolCall | Usage | Retry | End
+Event = Start | Text | Thinking | ToolCall | Keep | Usage | Retry | End

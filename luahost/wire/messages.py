@@ -11,16 +11,40 @@ from typing import Any, Literal
 import msgspec
 
 
-class TextBlock(msgspec.Struct, frozen=True, tag="text"):
+State = dict[str, Any]
+"""What a provider wants back unchanged with a block (signatures, encrypted reasoning): {"wire": NAME, …}.
+
+Opaque to everyone but the wire that wrote it; every other wire leaves it out.
+"""
+
+
+class TextBlock(msgspec.Struct, frozen=True, tag="text", omit_defaults=True):
     text: str
+    state: State | None = None
 
 
-class ToolUseBlock(msgspec.Struct, frozen=True, tag="tool_use"):
+class ThinkingBlock(msgspec.Struct, frozen=True, tag="thinking", omit_defaults=True):
+    """Reasoning that must be echoed. `text` may be empty: redacted, or only its signature is known."""
+
+    text: str
+    state: State | None = None
+
+
+class ImageBlock(msgspec.Struct, frozen=True, tag="image", omit_defaults=True):
+    """A picture: its bytes, base64 in JSON, or the URL of one the provider fetches itself."""
+
+    media_type: str
+    data: bytes = b""
+    url: str | None = None
+
+
+class ToolUseBlock(msgspec.Struct, frozen=True, tag="tool_use", omit_defaults=True):
     """A call the model made. `input` is the parsed arguments object."""
 
     id: str
     name: str
     input: dict[str, Any]
+    state: State | None = None
 
 
 class ToolResultBlock(msgspec.Struct, frozen=True, tag="tool_result", omit_defaults=True):
@@ -31,7 +55,7 @@ class ToolResultBlock(msgspec.Struct, frozen=True, tag="tool_result", omit_defau
     is_error: bool = False
 
 
-Block = TextBlock | ToolUseBlock | ToolResultBlock
+Block = TextBlock | ThinkingBlock | ImageBlock | ToolUseBlock | ToolResultBlock
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -57,6 +81,19 @@ class Conversation(msgspec.Struct, frozen=True):
     tools: list[Tool] = []
 
 
+class Cache(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Which prefix the provider is asked to keep: breakpoints behind system, tools, the last `turns` user turns."""
+
+    system: bool = False
+    tools: bool = False
+    turns: int = 0
+    ttl: Literal["5m", "1h"] = "5m"
+
+
+THINKING = ("off", "minimal", "low", "medium", "high", "xhigh")
+"""Levels of `Options.thinking`; a number is a budget in tokens."""
+
+
 class Options(msgspec.Struct, frozen=True, kw_only=True):
     """How it is to be answered. None is "not said" and is left out of the request."""
 
@@ -68,6 +105,12 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     seed: int | None = None
     stop: list[str] | None = None
     tool_choice: str | None = None  # auto | none | required | a tool's name
+    parallel_tool_calls: bool | None = None
+    thinking: str | int | None = None
+    response_schema: dict[str, Any] | None = None
+    cache: Cache | None = None
+    num_ctx: int | None = None
+    keep_alive: str | None = None
 
 
 class Request(msgspec.Struct, frozen=True):

@@ -1,0 +1,81 @@
+"""Reading JSON that nearly is what it should be: whatever can be understood is taken, nothing is guessed.
+
+The typed decoder of a wire is fast and strict. What it refuses is looked at again here: `any_json` reads the
+bytes without a type, and `loose` puts those members into the type that fit it. So one odd field costs
+that field, not the frame. Slow beside the typed decoder, and meant for the rare frame only.
+
+Knows no wire: the types are the caller's, plain `msgspec.Struct`s all of whose fields have defaults.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import cache
+from typing import Any, NamedTuple, TypeVar, get_args, get_origin
+
+import msgspec
+
+NOT_READ = (msgspec.MsgspecError, ValueError, RecursionError)  # all a decoder of msgspec raises on bytes
+
+_S = TypeVar("_S", bound=msgspec.Struct)
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def any_json(data: bytes) -> Any:
+    """Any JSON, also with broken UTF-8, lone surrogates or raw control characters. ValueError if none."""
+    text = data.decode("utf-8", "replace")
+    try:
+        return json.loads(text, strict=False, object_hook=_without_surrogates)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def _without_surrogates(value: dict[str, Any]) -> dict[str, Any]:
+    """Half an emoji cannot be written as UTF-8 later; it becomes U+FFFD here."""
+    return {key: _SURROGATE.sub("\ufffd", v) if isinstance(v, str) else v for key, v in value.items()}
+
+
+def dicts(value: Any) -> list[dict[str, Any]]:
+    """The objects in a list; none if it is no list."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def loose(kind: type[_S], value: dict[str, Any]) -> _S:
+    """What has the right type is taken, the rest is as if it were absent.
+
+    A struct where a list of them was due is a list of one, and the other way round the first one counts.
+    """
+    kept: dict[str, Any] = {}
+    for name, its_type, inner, many in _fields(kind):
+        found = value.get(name)
+        if inner is not None:
+            items = [loose(inner, item) for item in dicts(found if isinstance(found, list) else [found])]
+            kept[name] = items if many else next(iter(items), None)
+            continue
+        try:
+            kept[name] = msgspec.convert(found, its_type, strict=False)
+        except msgspec.ValidationError:
+            continue
+    return kind(**kept)
+
+
+class _Field(NamedTuple):
+    name: str
+    type: Any
+    inner: type[msgspec.Struct] | None  # the struct that it is, or is a list of
+    many: bool
+
+
+@cache  # msgspec evaluates the annotations anew each time
+def _fields(kind: type[msgspec.Struct]) -> list[_Field]:
+    fields: list[_Field] = []
+    for field in msgspec.structs.fields(kind):
+        inner, many = None, False
+        for part in get_args(field.type):  # of `X | None`
+            many = many or get_origin(part) is list
+            struct = get_args(part)[0] if get_origin(part) is list else part
+            if isinstance(struct, type) and issubclass(struct, msgspec.Struct):
+                inner = struct
+        fields.append(_Field(field.name, field.type, inner, many))
+    return fields

@@ -1,0 +1,320 @@
+"""Reads one OpenAI answer: bytes as they come to events, and never believes more than it has seen.
+
+A stream, one body and garbage are told apart by their beginning; a streamed chunk and a whole completion then
+take the same path. An answer is finished by `finish_reason` or `[DONE]`, nothing else. Until then its tool
+calls are kept back: a stream that broke off never hands out a call. After `finish_reason` the decoder waits
+for `[DONE]` or the end, as the usage comes in between; `answered` says that it is only waiting for that.
+
+Knows no socket, no clock, no session; a frame's shape is openai_frames', an error's meaning failures'. Sources:
+LLM_WIRE.md §2.4, §2.5; openai-openapi `CreateChatCompletionStreamResponse`; tests/recordings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from luahost.wire import failures, sniff
+from luahost.wire.events import End, Event, Failure, Start, StopReason, Text, Thinking, Usage
+from luahost.wire.lenient import NOT_READ, any_json
+from luahost.wire.openai_frames import (
+    Delta,
+    Frame,
+    ToolDelta,
+    bare_error,
+    decode_frame,
+    finish_meaning,
+    fragments,
+    parse_usage,
+    read_frame,
+    spread,
+)
+from luahost.wire.sse import BOM, MAX_EVENT_BYTES, EventTooLarge, SSEEvent, SSEParser
+from luahost.wire.tool_calls import ToolCalls
+
+_KEPT_OF_AN_ERROR = 256 * 1024
+
+
+class Decoder:
+    """One answer: `feed` its bytes until `ended`, `close` at their end. Never raises, ends exactly once.
+
+    `started_content`: something the script can see was emitted, so a retry would repeat it.
+    `answered`: the finish reason came; all that can still come is the usage.
+    """
+
+    def __init__(
+        self,
+        *,
+        status: int,
+        content_type: str,
+        headers: Mapping[str, str],
+        model: str,
+        now_s: float | None = None,
+        max_bytes: int = MAX_EVENT_BYTES,
+    ) -> None:
+        self.ended = False
+        self.started_content = False
+        self._status = status
+        self._content_type = content_type
+        self._headers = headers
+        self._model = model
+        self._now_s = now_s  # only to understand a Retry-After that is a date
+        self._max = max_bytes
+        self._ok = 200 <= status < 300
+        self._undecided = self._ok
+        self._sse: SSEParser | None = None
+        self._body: bytearray = bytearray()  # not a stream, or not yet known
+        self._started = False
+        self._id = ""
+        self._spoke = False  # choice 0 came with a message, be it empty
+        self._texted = False
+        self._called = False
+        self._reason: str | None = None
+        self._refusal: list[str] = []
+        self._refusal_bytes = 0
+        self._calls = ToolCalls()
+        self._usage: Usage | None = None
+
+    @property
+    def answered(self) -> bool:
+        return self._reason is not None
+
+    # -- bytes
+
+    def feed(self, data: bytes) -> list[Event]:
+        out: list[Event] = []
+        if self.ended:
+            return out
+        if self._sse is None:
+            self._body += data
+            if self._undecided:
+                self._decide(at_end=False)
+            if self._sse is None:
+                self._bound_body(out)
+                return out
+            data, self._body = bytes(self._body), bytearray()
+        self._read(self._sse, data, out)
+        return out
+
+    def close(self, dropped: bool = False) -> list[Event]:
+        """The bytes are over. `dropped`: the transport broke, instead of coming to its end."""
+        out: list[Event] = []
+        if self.ended:
+            return out
+        if self._undecided:
+            self._decide(at_end=True)
+            if self._sse is not None:
+                self._read(self._sse, bytes(self._body), out)
+        if not self._ok:
+            body = bytes(self._body)
+            self._failed(failures.classify(self._status, self._headers, body, now_s=self._now_s), out)
+        elif self._sse is None:
+            self._read_body(bytes(self._body), dropped, out)
+        elif not self.ended:
+            self._events(self._sse.close(), out, cut=True)
+            if not self.ended and self.answered:
+                self._conclude(out)
+            elif not self.ended:
+                self._incomplete(dropped, out)
+        return out
+
+    def _decide(self, *, at_end: bool) -> None:
+        stream = sniff.is_stream(bytes(self._body[: sniff.LOOK_AT]), self._content_type, at_end=at_end)
+        self._undecided = stream is None
+        if stream:
+            self._sse = SSEParser(self._max)
+
+    def _bound_body(self, out: list[Event]) -> None:
+        if not self._ok:
+            del self._body[_KEPT_OF_AN_ERROR:]
+        elif len(self._body) > self._max:
+            self._too_large(out)
+
+    def _read(self, sse: SSEParser, data: bytes, out: list[Event]) -> None:
+        try:
+            events = sse.feed(data)
+        except EventTooLarge as error:
+            self._events(error.events, out)
+            if not self.ended:
+                self._too_large(out)
+        else:
+            self._events(events, out)
+
+    def _read_body(self, body: bytes, dropped: bool, out: list[Event]) -> None:
+        text = body.removeprefix(BOM).strip()
+        try:
+            # Gemini's compatible surface wraps its error in an array.
+            frame = read_frame(text, unwrap=True) or Frame()
+        except ValueError:
+            if dropped:
+                self._incomplete(dropped, out)
+            else:
+                self._garbage(text, out)
+            return
+        if not frame.choices and frame.error is None and (error := bare_error(text)):
+            self._in_band(error, out)
+        else:
+            self._frame(frame, out)
+        if not self.ended and self._spoke:
+            self._conclude(out)
+        elif not self.ended:
+            self._fail("invalid_response", f"the answer holds no choices: {failures.excerpt(text, 200)}", out)
+
+    # -- frames
+
+    def _events(self, events: Iterable[SSEEvent], out: list[Event], *, cut: bool = False) -> None:
+        """`cut`: they were flushed by the end of the stream, so half a frame is no wonder."""
+        for event in events:
+            if self.ended:
+                return
+            if event.event == "error":
+                self._error_event(event.data, out)
+                continue
+            try:
+                frame: Frame | None = decode_frame(event.data)
+            except NOT_READ:
+                frame = self._odd_frame(event, out, cut)
+            if frame is None:
+                continue
+            if frame.choices is None and frame.error is None and (error := bare_error(event.data)):
+                self._in_band(error, out)
+            else:
+                self._frame(frame, out)
+
+    def _odd_frame(self, event: SSEEvent, out: list[Event], cut: bool) -> Frame | None:
+        try:
+            return read_frame(event.data)
+        except ValueError:
+            start = event.data.lstrip()
+        if start.startswith(b"[DONE]"):
+            self._conclude(out)
+        # Named events and comments in disguise are somebody's keep-alive.
+        elif not cut and event.event == "message" and not start.startswith(b":"):
+            self._garbage(event.data, out)
+        return None
+
+    def _error_event(self, data: bytes, out: list[Event]) -> None:
+        try:
+            value = any_json(data)
+        except ValueError:
+            value = failures.excerpt(data, failures.MESSAGE_CHARS)
+        if isinstance(value, dict):
+            self._usage = parse_usage(value.get("usage")) or self._usage
+        self._in_band(value, out)
+
+    def _frame(self, frame: Frame, out: list[Event]) -> None:
+        if frame.usage is not None:
+            self._usage = parse_usage(frame.usage) or self._usage
+        if frame.error:
+            self._reason = next((c.finish_reason for c in frame.choices or () if c.finish_reason), self._reason)
+            self._in_band({"error": frame.error}, out)
+            return
+        for choice in frame.choices or ():
+            if choice.index:  # n > 1: only the first answer is told; no index at all is index 0
+                continue
+            if not self._started:
+                self._started = True
+                self._id = frame.id or ""
+                out.append(Start(frame.model or self._model, self._id))
+            if choice.error:
+                self._reason = choice.finish_reason or self._reason
+                self._in_band({"error": choice.error}, out)
+                return
+            delta = choice.delta or choice.message
+            if delta is not None:
+                self._spoke = True
+                self._delta(delta, out)
+            if choice.finish_reason:
+                self._finish(choice.finish_reason, out)
+            if self._refusal_bytes + self._calls.kept_bytes > self._max:
+                self._too_large(out)
+                return
+
+    def _delta(self, delta: Delta, out: list[Event]) -> None:
+        thought = delta.reasoning or delta.reasoning_content or delta.thinking
+        if thought:
+            self.started_content = True
+            out.append(Thinking(thought))
+        content = delta.content
+        if content:
+            if isinstance(content, str):
+                self.started_content = self._texted = True
+                out.append(Text(content))
+            else:
+                for part in spread(content):
+                    self._delta(part, out)
+        if delta.refusal:
+            self._refusal.append(delta.refusal)
+            self._refusal_bytes += len(delta.refusal) + 64
+        if delta.tool_calls:
+            self._calls.add(fragments(delta.tool_calls))
+        if delta.function_call:  # the legacy form: one call, without id or index
+            self._calls.add(fragments([ToolDelta(0, None, delta.function_call)]))
+
+    def _finish(self, reason: str, out: list[Event]) -> None:
+        _, failing = finish_meaning(reason)
+        if self._reason is None or failing:  # a later "stop" does not heal an earlier "length"
+            self._reason = reason
+        if not failing and not self._refusal:
+            self._hand_out_calls(out)
+
+    def _hand_out_calls(self, out: list[Event]) -> None:
+        for call in self._calls.take(self._id):
+            self.started_content = self._called = True
+            out.append(call)
+
+    # -- ends
+
+    def _conclude(self, out: list[Event]) -> None:
+        """The server said that it is done: how did it go?"""
+        stop, kind = finish_meaning(self._reason)
+        said = failures.clean(self._reason or "", 100)
+        if self._refusal:
+            message = failures.clean("".join(self._refusal)) or "the model refused"
+            self._fail("content_filter", message, out, "refusal")
+            return
+        if kind is not None:
+            self._fail(kind, f"the server ended the answer with finish_reason {said!r}", out, stop)
+            return
+        self._hand_out_calls(out)
+        if not self._spoke or (stop is None and not (self._texted or self._called)):
+            message = f"the server ended without an answer (finish_reason {said or 'missing'})"
+            self._fail("invalid_response", message, out)
+        elif stop == "max_tokens":
+            # Cut off arguments are no wonder here: such a call stands with None, and must not be run.
+            self._end(stop, None, out)
+        elif self._calls.malformed or (stop == "tool_use" and not (self._called or self._texted)):
+            message = self._calls.malformed or "the server announced tool calls and sent none"
+            self._fail("malformed_tool_call", message, out)
+        else:
+            self._end("tool_use" if self._called else "end_turn", None, out)
+
+    def _in_band(self, error: Any, out: list[Event]) -> None:
+        status, now_s = self._status, self._now_s
+        self._failed(failures.classify_in_band(error, self._headers, status=status, now_s=now_s), out)
+
+    def _garbage(self, data: bytes, out: list[Event]) -> None:
+        seen = failures.excerpt(data, 200)
+        self._fail("parse_error", f"the answer is not JSON: {seen}" if seen else "the answer is empty", out)
+
+    def _too_large(self, out: list[Event]) -> None:
+        self._fail("too_large", f"the answer, or one event of it, is larger than {self._max} bytes", out)
+
+    def _incomplete(self, dropped: bool, out: list[Event]) -> None:
+        how = "the connection broke" if dropped else "the server closed the stream"
+        when = "before the answer was complete" if self._started else "before the answer began"
+        self._fail("stream_incomplete", f"{how} {when}", out)
+
+    def _fail(self, kind: str, message: str, out: list[Event], stop: StopReason | None = None) -> None:
+        failure = Failure(kind=kind, message=message, retryable=kind in failures.RETRYABLE, status=self._status)
+        self._failed(failure, out, stop)
+
+    def _failed(self, failure: Failure, out: list[Event], stop: StopReason | None = None) -> None:
+        self._end(stop or failures.stop_reason(failure.kind), failure, out)
+
+    def _end(self, stop_reason: StopReason, failure: Failure | None, out: list[Event]) -> None:
+        if self._usage is not None:
+            out.append(self._usage)
+        out.append(End(stop_reason, self._reason, failure))
+        self.ended = True
+        self._body = bytearray()

@@ -42,6 +42,8 @@ Output = Callable[[str, str, str], None]
 
 SHUTDOWN_S = 1.0
 """What a script's shutdown() may take."""
+OUTPUT_SPARE = 64 * 1024
+"""What a worker may send over its VM's output limit before it is taken for a lying one."""
 CANCEL_GRACE_S = 0.05
 """How long a cancelled activation's step may go on before its worker is ended."""
 
@@ -115,6 +117,7 @@ class Vm:
         self._last_task = 0
         self._turn = trio.Lock()  # runs and requests come one after another; signals do not wait
         self._has: dict[str, bool] = {}
+        self._output_left = 0  # characters that this activation may still bring; the VM's own limit comes first
         self._closed: LuahostError | None = None
         port.on_step, port.on_output, port.on_lost = self._stepped, self._put_out, self._lost
 
@@ -158,8 +161,7 @@ class Vm:
             "id": f"req-{self._last_task + 1}",
             "operation": operation,
             "category": category,
-            "payload": payload,
-        }
+        } | ({} if payload is None else {"payload": payload})
         async with self._turn:
             result = await self._activate("request", request)
         return unwrapped(result) if is_response(result, needs_success=False) else result
@@ -221,6 +223,7 @@ class Vm:
         if not self._tasks:
             self._port.worker.begin_activation()
             self._bridge.noes.clear()
+            self._output_left = 2 * self.limits.output_bytes + OUTPUT_SPARE
         self._last_task += 1
         self._usage.activations += 1
         task, activation = self._last_task, _Activation()
@@ -305,6 +308,9 @@ class Vm:
             self._finish(error)
 
     def _put_out(self, kind: str, text: str) -> None:
+        self._output_left -= len(text) + 1
+        if self._output_left < 0:
+            raise frames.FrameError("more output than its VM may write")
         self._host._put_out(self.name, kind, shown(text, one_line=kind.startswith("log.")))
 
     def _lost(self, error: LuahostError) -> None:

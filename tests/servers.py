@@ -107,9 +107,7 @@ class Conn:
         """Server-sent events, each payload one `data:` event in a chunk of its own, `delay_s` seconds between
         two. The head goes out with the first call; `end=False` leaves the body open. No [DONE] is added."""
         if not self._streaming:
-            self.send(
-                response_head(200, [("Content-Type", "text/event-stream"), ("Transfer-Encoding", "chunked")])
-            )
+            self.send(response_head(200, [("Content-Type", "text/event-stream"), ("Transfer-Encoding", "chunked")]))
             self._streaming = True
         for index, payload in enumerate(payloads):
             if index and delay_s > 0 and not self.wait(delay_s):

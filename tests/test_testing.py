@@ -41,9 +41,7 @@ def connect(server: EchoModel) -> http.client.HTTPConnection:
     return http.client.HTTPConnection(server.host, server.port, timeout=5)
 
 
-def post(
-    server: EchoModel, body: Any, path: str = CHAT, headers: dict[str, str] | None = None
-) -> tuple[int, Any]:
+def post(server: EchoModel, body: Any, path: str = CHAT, headers: dict[str, str] | None = None) -> tuple[int, Any]:
     """Status and parsed JSON of one request; `body` as it is when it is bytes."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     request = urllib.request.Request(server.url + path, data=data, headers=headers or {})

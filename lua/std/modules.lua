@@ -4,10 +4,11 @@
 -- module under another's name.
 
 local K = ...
-local type, error, select = K.raw.base.type, K.raw.base.error, K.raw.base.select
+local type, error, setmetatable = K.raw.base.type, K.raw.base.error, K.raw.base.setmetatable
 local call, encode, compile, find = K.call, K.encode, K.compile, K.raw.string.find
 
 local loaded, loading = {}, {}
+local LOADING = { __close = function(t) loading[t[1]] = nil end }
 
 function K.globals.require(name)
   if type(name) ~= "string" then
@@ -24,9 +25,8 @@ function K.globals.require(name)
   local f, message = compile(found.source, found.name)
   if not f then error("error loading module '" .. name .. "': " .. message, 2) end
   loading[name] = true
-  local ok, result = K.pcall(f, name)
-  loading[name] = nil
-  if not ok then error(result, 0) end
+  local _ <close> = setmetatable({ name }, LOADING) -- also when the task is cancelled meanwhile
+  local result = f(name)
   if result == nil then result = true end
   loaded[name] = result
   return result

@@ -18,7 +18,7 @@ from luahost.ops.results import Result
 from luahost.ops.sessions import Session, mended
 from luahost.ops.world import Emit, Share
 from luahost.wire import openai
-from luahost.wire.events import End, Event, Failure, Start, Text, Thinking, ToolCall, Usage
+from luahost.wire.events import End, Event, Failure, Keep, Start, Text, Thinking, ToolCall, Usage
 from luahost.wire.messages import (
     Block,
     Conversation,
@@ -42,6 +42,7 @@ class _Heard:
         self.text: list[str] = []
         self.thinking: list[str] = []
         self.calls: list[ToolCall] = []
+        self.parts: list[Text | ToolCall | Keep] = []  # what the history stores, in the order it came
         self.usage: Usage | None = None
         self.model: str | None = None
         self.end: End | None = None
@@ -52,6 +53,8 @@ class _Heard:
         """Adds the event; its text, if it is one."""
         if self.first_s is None and isinstance(event, Text | Thinking | ToolCall):
             self.first_s = self._clock()
+        if isinstance(event, Text | ToolCall | Keep):
+            self.parts.append(event)
         if isinstance(event, Text):
             self.text.append(event.text)
             return event.text
@@ -66,6 +69,31 @@ class _Heard:
         elif isinstance(event, End):
             self.end = event
         return None
+
+    def turn(self) -> Message:
+        """The assistant's turn as it is stored. A call cut off by the length limit is not, nor one that the
+        script did not wait for."""
+        blocks: list[Block] = []
+        text: list[str] = []
+
+        def flush() -> None:
+            if text:
+                blocks.append(TextBlock("".join(text)))
+                text.clear()
+
+        for part in self.parts:
+            if isinstance(part, Text):
+                text.append(part.text)
+            elif isinstance(part, Keep):
+                flush()
+                blocks.append(part.block)
+            elif part.arguments is not None and not self.stopped:
+                flush()
+                blocks.append(ToolUseBlock(part.id, part.name, part.arguments, part.state))
+        flush()
+        if all(isinstance(block, TextBlock) and block.state is None for block in blocks):
+            return Message("assistant", "".join(self.text))
+        return Message("assistant", blocks)
 
     def tokens(self, prompt: str) -> int:
         """As the server counted; a quarter of the bytes where it did not say and answered."""
@@ -231,11 +259,8 @@ class _Turn:
     def _succeeded(self) -> Result:
         heard, end = self._heard, self._heard.end
         text = "".join(heard.text)
-        # What the script stopped is kept as the text it heard; a call cut off by the length limit is not.
         whole = [] if heard.stopped else [call for call in heard.calls if call.arguments is not None]
-        blocks: list[Block] = [TextBlock(text)] if text else []
-        blocks += [ToolUseBlock(call.id, call.name, call.arguments or {}) for call in whole]
-        self._session.commit(self._system, [self._user, Message("assistant", blocks if whole else text)])
+        self._session.commit(self._system, [self._user, heard.turn()])
         result: Result = {
             "ok": True,
             "content": text,

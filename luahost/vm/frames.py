@@ -31,6 +31,10 @@ FRAME_SPARE = 1 << 20
 """A frame may be this much longer than the largest value: heads, several wants in one step."""
 
 
+MAX_NODES = 200_000
+"""A value is made of at most this many (lua/boot/raw.lua): building one keeps the event loop waiting."""
+
+
 class FrameError(Exception):
     """The other side sent bytes that are no frame."""
 
@@ -192,9 +196,27 @@ def decode_wants(data: bytes) -> list[Want]:
 def decode(data: bytes | msgspec.Raw) -> Value:
     """An encoded value; FrameError when it is none. Valid UTF-8 comes as str, other texts as bytes."""
     try:
-        return _value.decode(data)
+        value = _value.decode(data)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise FrameError(f"a value that is none: {error}") from None
+    if len(bytes(data)) > MAX_NODES and _nodes(value) > MAX_NODES + 1000:
+        raise FrameError(f"a value of more than {MAX_NODES} items")
+    return value
+
+
+def _nodes(value: Value) -> int:
+    """How many values a value is made of; the encoder in the VM counts the same."""
+    count, todo = 0, [value]
+    while todo:
+        each = todo.pop()
+        count += 1
+        if isinstance(each, dict):
+            todo += each.values()
+        elif isinstance(each, list):
+            todo += each
+        if count > MAX_NODES + 1000:
+            break
+    return count
 
 
 def broken(task: int, kind: str, message: str) -> bytes:

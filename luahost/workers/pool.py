@@ -23,6 +23,7 @@ from luahost.workers.zygote import Zygote, ZygoteLost
 
 SHARED_WORKERS = max(1, min(4, os.cpu_count() or 1))
 WATCH_EVERY_S = 0.02
+IDLE_SWEEP_S = 1.0
 CPU_GRACE_S = 0.1  # the VM's own hook comes first: it ends a script gently and knows the line
 WALL_FACTOR, WALL_SPARE_S = 4.0, 5.0  # a step that neither ends nor uses CPU: stopped from outside, or lying
 WORKER_SPARE_BYTES = 192 * 1024 * 1024  # address space for Python, the allocator and buffers
@@ -99,14 +100,21 @@ class Pool:
 
     async def watch(self) -> None:
         """The watchdog: a worker past its CPU limit is killed, whatever its VM is doing."""
+        swept = time.monotonic()
         while True:
             await trio.sleep(WATCH_EVERY_S)
             now = time.monotonic()
+            sweep = now - swept > IDLE_SWEEP_S
             for worker in self._workers:
-                if worker.steps_open and worker.alive:
+                error = None
+                if worker.steps_open:
                     error = _overrun(worker, now)
-                    if error is not None:
-                        worker.kill(error)
+                elif sweep:
+                    error = worker.idle_use()
+                if error is not None:
+                    worker.kill(error)
+            if sweep:
+                swept = now
 
     async def end(self) -> None:
         """Ends every worker and the zygote; returns when nothing of them is left."""

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from luahost.workers.zygote import Zygote
 
 RECV_BYTES = 1 << 18
+IDLE_CPU_S = 0.3
 FRAMES_AT_ONCE = 100
 
 
@@ -66,6 +67,8 @@ class Worker:
         self.alive = True
         self.gone = trio.Event()
         self.steps_open = 0  # VMs with a step under way
+        self.steps_begun = 0
+        self._idle_mark: tuple[float, int] | None = None  # CPU clock and steps_begun at the watchdog's last look
         self.cpu_mark_s = 0.0  # the CPU clock when the activation (isolation vm) or the step (shared) began
         self.wall_mark_s = 0.0  # the wall clock when the oldest step under way began
         self._sock = sock
@@ -124,6 +127,7 @@ class Worker:
         if self.steps_open == 0:
             self._mark_step()
         self.steps_open += 1
+        self.steps_begun += 1
 
     def _mark_step(self) -> None:
         self.wall_mark_s = time.monotonic()
@@ -141,6 +145,13 @@ class Worker:
             return time.clock_gettime((~self.pid) << 3 | 2)
         except OSError:
             return self.cpu_mark_s
+
+    def idle_use(self) -> LuahostError | None:
+        """An error when the process worked since the last look and had no step to do: none of ours does."""
+        last, self._idle_mark = self._idle_mark, (self.cpu_s(), self.steps_begun)
+        if last is None or last[1] != self.steps_begun or self._idle_mark[0] - last[0] < IDLE_CPU_S:
+            return None
+        return HostFault("the worker works without having been asked to; it was ended", kind="worker_lied")
 
     # ── tasks ───────────────────────────────────────────────────────────────────────────────────────────
 

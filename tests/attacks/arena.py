@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,10 +18,20 @@ import trio
 
 from luahost import Grant, Host, Limits
 from luahost.config import Config
-from luahost.errors import ConfigError, Denied, Exhausted, LuahostError, ScriptError, Stopped, WorldError
+from luahost.errors import (
+    ConfigError,
+    Denied,
+    Exhausted,
+    HostFault,
+    LuahostError,
+    ScriptError,
+    Stopped,
+    WorldError,
+)
 from luahost.ops.providers import PROVIDERS, Provider
 from luahost.testing import EchoModel
 from luahost.values import Source
+from luahost.workers.worker import Port
 
 SECRET = "sk-test-SECRET-0001"
 KEY_ENV = "LUAHOST_ATTACK_KEY"
@@ -40,21 +52,22 @@ class Outcome(NamedTuple):
     verdict: str  # SAFE, ERROR, KILLED; ESCAPED and CRASHED are never right
     how: str  # value, error, in-VM kill, process kill
     text: str  # what came back, shortened
-    wall_s: float
+    wall_s: float  # without the time the worker was ready to run and the machine was busy with others
 
     def __str__(self) -> str:
         return f"{self.verdict} by {self.how} after {self.wall_s:.2f} s: {self.text[:300]}"
 
 
-def judge(value: Any, error: LuahostError | None, wall_s: float) -> Outcome:
-    """What an attack's end means."""
+def judge(value: Any, error: LuahostError | None, port: Port | None, wall_s: float) -> Outcome:
+    """What an attack's end means. The worker's end, if it had one, is what its port was told."""
     if error is None:
         escaped = isinstance(value, str) and value.startswith("ESCAPED")
-        return Outcome("ESCAPED" if escaped else "SAFE", "value", repr(value)[:2000], wall_s)
+        shown = repr(value[:2000] if isinstance(value, str | list | bytes) else value)[:2000]
+        return Outcome("ESCAPED" if escaped else "SAFE", "value", shown, wall_s)
     text = error.message
     if isinstance(error, Exhausted) and error.limit in ("cpu_s", "memory_bytes"):
-        inside = bool(error.where) and "could not be interrupted" not in text
-        return Outcome("KILLED", "in-VM kill" if inside else "process kill", text, wall_s)
+        outside = port is not None and isinstance(port.lost, Exhausted | HostFault)
+        return Outcome("KILLED", "process kill" if outside else "in-VM kill", text, wall_s)
     if isinstance(error, Stopped):
         return Outcome("KILLED", "process kill", text, wall_s)
     if isinstance(error, ScriptError | Denied | WorldError | Exhausted | ConfigError):
@@ -62,6 +75,32 @@ def judge(value: Any, error: LuahostError | None, wall_s: float) -> Outcome:
             text = "\n".join((text, error.where, error.traceback))
         return Outcome("ERROR", "error", text, wall_s)
     return Outcome("CRASHED", "process kill", f"{type(error).__name__}: {text}", wall_s)
+
+
+class Stopwatch:
+    """The wall clock, less what the kernel let a worker wait for a processor."""
+
+    def __init__(self, nursery: trio.Nursery, port_of: Callable[[], Port | None]) -> None:
+        self.wall_s = 0.0
+        self._waited_s = 0.0
+        self._began_s = trio.current_time()
+        self._port_of = port_of
+        nursery.start_soon(self._watch)
+
+    def stop(self) -> float:
+        self.wall_s = trio.current_time() - self._began_s - self._waited_s
+        return self.wall_s
+
+    async def _watch(self) -> None:
+        while True:
+            port = self._port_of()
+            if port is not None:
+                with suppress(OSError, ValueError, IndexError):  # it has ended, or the kernel does not tell
+                    self._waited_s = int(Path(f"/proc/{port.worker.pid}/schedstat").read_text().split()[1]) / 1e9
+            await trio.sleep(0.02)
+
+
+_port: ContextVar[list[Port] | None] = ContextVar("_port", default=None)
 
 
 class Arena:
@@ -86,6 +125,7 @@ class Arena:
         (self.folder / "loops.lua").write_text("return require('loops')\n")
         (self.folder / "spins.lua").write_text("while true do end\n")
         (self.folder / "bytes.lua").write_bytes(b"\x1bLuaT\0\x19\x93\r\n\x1a\n")
+        (self.folder / "folder.lua").mkdir()
         os.mkfifo(self.folder / "fifo")
         os.mkfifo(self.folder / "pipe.lua")
         (self.folder / "out").symlink_to("/")
@@ -122,6 +162,7 @@ class Arena:
             provider = Provider(name="echo", base_url=self.echo.url, key_env=KEY_ENV, model="echo-1")
             config = Config(providers={**PROVIDERS, "echo": provider}, provider="echo")
             async with Host(config, audit=self._audited, output=self._put_out) as self.host:
+                self._tell_ports()
                 victim = await self.host.load(
                     Source("return orcs.llm('VICTIM', {session_id = 'victim-session'}).ok"), grants=[self.grant()]
                 )
@@ -129,6 +170,20 @@ class Arena:
                 self._ready.set()
                 await self._over.wait()
                 assert "VICTIM" in victim.sessions.dump()
+
+    def _tell_ports(self) -> None:
+        """Lets a fight know its port even when loading fails and no Vm comes of it."""
+        pool = self.host._pool
+        opened = pool.open
+
+        async def open(limits: Limits) -> Port:
+            port = await opened(limits)
+            ports = _port.get()
+            if ports is not None:
+                ports.append(port)
+            return port
+
+        pool.open = open  # type: ignore[method-assign]
 
     def _audited(self, record: dict[str, Any]) -> None:
         self.said.append(repr(record))
@@ -144,14 +199,20 @@ class Arena:
         return Source(text, name, self.folder)
 
     async def fight(self, text: str, name: str, limits: Limits = LIMITS) -> Outcome:
-        """The script as it is: its top level is the attack, then it is run, then called once more."""
-        began, vm = trio.current_time(), None
-        try:
-            vm = await self.host.load(self.source(text, name), grants=[self.grant()], limits=limits)
-            value, error = await vm.run(), None
-        except LuahostError as raised:
-            value, error = None, raised
-        outcome = judge(value, error, trio.current_time() - began)
+        """The script as it is: its top level is the attack, then it is run."""
+        ports: list[Port] = []
+        _port.set(ports)
+        vm, value, error = None, None, None
+        async with trio.open_nursery() as nursery:
+            watch = Stopwatch(nursery, lambda: ports[0] if ports else None)
+            try:
+                vm = await self.host.load(self.source(text, name), grants=[self.grant()], limits=limits)
+                value = await vm.run()
+            except LuahostError as raised:
+                error = raised
+            watch.stop()
+            nursery.cancel_scope.cancel()
+        outcome = judge(value, error, ports[0] if ports else None, watch.wall_s)
         if vm is not None:
             await vm.close()
         return outcome
@@ -162,12 +223,16 @@ class Arena:
         wrapped = PRELUDE + "return { run = function() " + head.removeprefix(PRELUDE) + "\n" + rest
         wrapped += "\nend, on_request = function(request) return request.payload + 1 end }"
         vm = await self.host.load(self.source(wrapped, name), grants=[self.grant()], limits=limits)
-        began, value, error, again = trio.current_time(), None, None, None
-        try:
-            value = await vm.run()
-        except LuahostError as raised:
-            error = raised
-        outcome = judge(value, error, trio.current_time() - began)
+        value, error, again = None, None, None
+        async with trio.open_nursery() as nursery:
+            watch = Stopwatch(nursery, lambda: vm._port)
+            try:
+                value = await vm.run()
+            except LuahostError as raised:
+                error = raised
+            watch.stop()
+            nursery.cancel_scope.cancel()
+        outcome = judge(value, error, vm._port, watch.wall_s)
         try:
             again = await vm.request("add", 41)
         except LuahostError as raised:

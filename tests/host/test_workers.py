@@ -152,6 +152,24 @@ async def test_a_script_stuck_in_c_is_ended_by_the_process_kill_and_the_loop_is_
 
 
 @in_trio
+async def test_a_worker_that_works_without_having_a_step_is_ended() -> None:
+    async with Host() as host:
+        vm = await host.load(Source("return 1"))
+        worker = vm._port.worker
+        used = 0.0
+        worker.cpu_s = lambda: used  # type: ignore[method-assign]
+        assert worker.idle_use() is None
+        used = 5.0
+        error = worker.idle_use()
+        assert isinstance(error, HostFault)
+        assert error.kind == "worker_lied"
+        worker.step_begins()
+        used = 9.0
+        assert worker.idle_use() is None  # it was asked to
+        worker.steps_open = 0
+
+
+@in_trio
 async def test_the_zygote_dying_is_survived() -> None:
     async with Host() as host:
         vm = await host.load(Source("return function() orcs.sleep(60) end"))

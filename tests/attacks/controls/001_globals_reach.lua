@@ -1,0 +1,1 @@
+return type(string) == "table" and type(os.time) == "function" and type(require) == "function" and "CONTROL"

@@ -1,0 +1,2 @@
+x = 5
+return load("return x, _G")() == 5 and "CONTROL"

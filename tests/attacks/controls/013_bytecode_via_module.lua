@@ -1,0 +1,1 @@
+return require("good").v == 1 and require("modules.good").v == 1 and "CONTROL"

@@ -1,0 +1,2 @@
+setmetatable(_G, { __index = function(_, k) return "default " .. k end })
+return missing == "default missing" and "CONTROL"

@@ -1,0 +1,2 @@
+debug = { traceback = function(m) return m end }
+return debug.traceback("boom") == "boom" and "CONTROL"

@@ -1,0 +1,1 @@
+return string.find(("a"):rep(40) .. "b", (".-"):rep(3) .. "b") == 1 and "CONTROL"

@@ -1,0 +1,1 @@
+return string.find(("a"):rep(8), ("a?"):rep(8) .. ("a"):rep(8)) == 1 and "CONTROL"

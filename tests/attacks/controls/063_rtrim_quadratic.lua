@@ -1,0 +1,1 @@
+return ("text" .. (" "):rep(1000)):gsub("%s+$", "") == "text" and "CONTROL"

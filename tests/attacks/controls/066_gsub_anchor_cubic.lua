@@ -1,0 +1,1 @@
+return string.gsub(("a"):rep(20) .. "b", ".-b", "c") == "c" and "CONTROL"

@@ -1,0 +1,1 @@
+return #orcs.json_parse("[" .. ('{"a":1},'):rep(100) .. "0]") == 101 and "CONTROL"

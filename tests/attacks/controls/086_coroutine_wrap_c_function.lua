@@ -1,0 +1,1 @@
+return coroutine.wrap(string.rep)("ab", 3) == "ababab" and "CONTROL"

@@ -1,0 +1,4 @@
+print("x")
+print()
+orcs.output("")
+return "CONTROL"

@@ -1,0 +1,3 @@
+local s = "x"
+for i = 1, 20 do s = s .. s end
+return #s == 1 << 20 and "CONTROL"

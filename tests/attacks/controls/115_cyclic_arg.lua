@@ -1,0 +1,2 @@
+local t = {}
+return orcs.json_encode{ t, t } == "[{},{}]" and "CONTROL"

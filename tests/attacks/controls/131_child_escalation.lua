@@ -1,0 +1,2 @@
+local c = orcs.caps()
+return c.llm and not c.exec and "CONTROL"

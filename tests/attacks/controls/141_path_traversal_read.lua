@@ -1,0 +1,1 @@
+return require("modules.good").v == 1 and "CONTROL"

@@ -1,0 +1,2 @@
+orcs.log("info", "what a script may write")
+return "CONTROL"

@@ -1,0 +1,2 @@
+orcs.output(("x"):rep(1000))
+return "CONTROL"

@@ -1,0 +1,1 @@
+return (("a"):rep(50) .. "!"):match("^(a+)!$") ~= nil and "CONTROL"

@@ -1,0 +1,1 @@
+return orcs.llm("hi").content == "You said: hi" and "CONTROL"

@@ -1,0 +1,1 @@
+return orcs.llm("a\r\nb").ok and "CONTROL"

@@ -1,0 +1,1 @@
+return orcs.llm("x", { temperature = 1 }).ok and "CONTROL"

@@ -1,0 +1,1 @@
+return orcs.llm("hi", { provider = "echo" }).ok and "CONTROL"

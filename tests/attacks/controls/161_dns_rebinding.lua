@@ -1,0 +1,2 @@
+for i = 1, 5 do assert(orcs.llm_ping().ok) end
+return "CONTROL"

@@ -1,0 +1,1 @@
+return orcs.llm("x", { max_tokens = 5 }).ok and "CONTROL"

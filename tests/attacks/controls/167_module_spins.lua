@@ -1,0 +1,1 @@
+return require("good") == require("good") and "CONTROL"

@@ -1,0 +1,2 @@
+local co, main = coroutine.running()
+return main and coroutine.status(co) == "running" and "CONTROL"

@@ -397,7 +397,10 @@ class Host:
         file, bytecode …), ScriptError (syntax, an error at the top level), and what a run raises.
         """
         held = configuration.one_of_each(grants)
-        source = await trio.to_thread.run_sync(configuration.read_script, script)
+        if isinstance(script, Source):
+            source = script
+        else:
+            source = await trio.to_thread.run_sync(configuration.read_script, script)
         source.lua()  # what is wrong with it is said before a VM exists
         limits = limits if limits is not None else self.config.limits
         grants_held: dict[str, Grant] = {}

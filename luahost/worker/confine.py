@@ -15,6 +15,7 @@ import sys
 SOCKET_FD = 0
 """The worker's one descriptor: its end of the socket to the host."""
 
+_libc = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS, _PR_SET_DUMPABLE = 1, 38, 4
 
 
@@ -34,7 +35,7 @@ def empty_environment() -> None:
 def die_with_parent(parent: int) -> None:
     """Linux: this process is killed when its parent ends, however that ends."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != parent:
             os._exit(1)
 
@@ -52,9 +53,8 @@ def limit(address_space_bytes: int) -> None:
         total = mapped_bytes() + address_space_bytes
         resource.setrlimit(resource.RLIMIT_AS, (total, total))
     if sys.platform == "linux":
-        libc = ctypes.CDLL(None)
-        libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-        libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+        _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+        _libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 _mapped = 0

@@ -28,7 +28,17 @@ ANSWER_S = 20.0
 """How long the zygote may take for one answer; a fork takes half a millisecond."""
 
 # -I: no PYTHON* variables, no user site, no current directory; the host's own path is handed over instead.
-_PROGRAM = "import sys; sys.path[:] = sys.argv[2:]; from luahost.worker.zygote import main; main(int(sys.argv[1]))"
+_PROGRAM = """\
+import socket, struct, sys
+sys.path[:] = sys.argv[2:]
+try:
+    from luahost.worker.zygote import main
+except BaseException as error:
+    told = struct.pack("<Bq", 4, 0) + f"{type(error).__name__}: {error}".encode()
+    socket.socket(fileno=int(sys.argv[1])).sendall(told)
+    raise
+main(int(sys.argv[1]))
+"""
 
 
 class ZygoteLost(Exception):

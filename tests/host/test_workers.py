@@ -285,3 +285,16 @@ async def test_a_closed_vm_says_so() -> None:
         await vm.close()
         with pytest.raises(Stopped, match="closed"):
             await vm.run()
+
+
+def test_a_zygote_that_cannot_boot_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    async def main() -> None:
+        # What it needs is imported here already; the zygote finds nothing at all on this path.
+        monkeypatch.setattr(sys, "path", ["/nonexistent"])
+        async with Host() as host:
+            with pytest.raises(HostFault, match="could not boot: ModuleNotFoundError"):
+                await host.load(Source("return 1"))
+
+    trio.run(main)

@@ -12,6 +12,8 @@ import resource
 import signal
 import sys
 
+from luahost.worker import seccomp
+
 SOCKET_FD = 0
 """The worker's one descriptor: its end of the socket to the host."""
 
@@ -55,6 +57,23 @@ def limit(address_space_bytes: int) -> None:
     if sys.platform == "linux":
         _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
         _libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+_filter = seccomp.program()  # made once, in the zygote
+
+
+def close_the_cage() -> bool:
+    """The last step: from here on only the system calls of a worker. False where the kernel has no filter."""
+    return seccomp.install(_libc, _filter)
+
+
+def can_filter() -> bool:
+    """Whether this kernel takes the filter: tried out in a child that does nothing else."""
+    child = os.fork()
+    if child == 0:
+        _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+        os._exit(0 if close_the_cage() else 1)
+    return os.waitpid(child, 0)[1] == 0
 
 
 _mapped = 0

@@ -25,7 +25,7 @@ from luahost.worker import confine, loop
 REQUEST = struct.Struct("<BqqI")  # verb, pid or 0, address space bytes, max frame bytes
 ANSWER = struct.Struct("<Bq")  # verb, pid or status or errno
 FORK, BURY = 1, 2
-READY, FORKED, BURIED, FAILED = 1, 2, 3, 4
+READY, FORKED, BURIED, FAILED = 1, 2, 3, 4  # READY carries 1 if the kernel takes the seccomp filter
 
 
 def _become_worker(fd: int, zygote: int, address_space: int, max_frame: int, prepared: loop.Prepared) -> None:
@@ -35,7 +35,9 @@ def _become_worker(fd: int, zygote: int, address_space: int, max_frame: int, pre
         confine.drop_descriptors(fd)
         confine.die_with_parent(zygote)
         confine.limit(address_space)
-        loop.run(socket.socket(fileno=confine.SOCKET_FD), prepared, max_frame)
+        sock = socket.socket(fileno=confine.SOCKET_FD)
+        confine.close_the_cage()
+        loop.run(sock, prepared, max_frame)
         status = 0
     finally:
         os._exit(status)
@@ -82,13 +84,14 @@ def main(control_fd: int) -> None:
         confine.empty_environment()
         prepared = loop.Prepared()
         confine.remember_mapped_bytes()
+        caged = confine.can_filter()
         gc.collect()
         gc.freeze()
         gc.disable()
     except BaseException:  # the host must learn why there is no zygote
         control.sendall(ANSWER.pack(FAILED, 0) + traceback.format_exc().encode()[-4000:])
         raise
-    control.sendall(ANSWER.pack(READY, os.getpid()))
+    control.sendall(ANSWER.pack(READY, caged))
     try:
         _serve(control, prepared)
     except ConnectionError:

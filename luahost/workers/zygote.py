@@ -7,6 +7,7 @@ answer in the socket. trio comes with the first exchange, so the process can be 
 
 from __future__ import annotations
 
+import logging
 import socket
 import struct
 import subprocess
@@ -23,6 +24,8 @@ _REQUEST = struct.Struct("<BqqI")
 _ANSWER = struct.Struct("<Bq")
 _FORK, _BURY = 1, 2
 _READY, _FORKED, _BURIED, _FAILED = 1, 2, 3, 4
+
+_log = logging.getLogger("luahost.workers")
 
 ANSWER_S = 20.0
 """How long the zygote may take for one answer; a fork takes half a millisecond."""
@@ -65,6 +68,7 @@ class Zygote:
         self._control = ours
         self._lock: trio.Lock | None = None
         self._ready = False
+        self.filtered: bool | None = None  # whether workers run under the seccomp filter; None: not known yet
         self.alive = True
 
     @property
@@ -121,12 +125,15 @@ class Zygote:
             raise self._lost(f"no answer in {ANSWER_S:g} s")
 
     async def _read_ready(self) -> None:
-        verb, _ = _ANSWER.unpack(await self._read(_ANSWER.size))
+        verb, filtered = _ANSWER.unpack(await self._read(_ANSWER.size))
         if verb == _FAILED:
             why = (await self._read_all()).decode(errors="replace").strip().splitlines()
             self._lost("")
             raise HostFault(f"the zygote could not boot: {why[-1] if why else 'no reason given'}")
         self._ready = True
+        self.filtered = bool(filtered)
+        if not filtered:
+            _log.warning("this kernel takes no seccomp filter: workers have rlimits, but may make any system call")
 
     async def _read(self, size: int) -> bytes:
         import trio

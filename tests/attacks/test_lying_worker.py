@@ -352,7 +352,9 @@ def test_a_flood_of_tiny_output_frames_does_not_make_the_event_loop_late(arena: 
         return worst
 
     worst = min(arena.call(measure) for _ in range(3))
-    assert worst < 0.025, f"{worst * 1000:.0f} ms"
+    assert worst < 0.1, (
+        f"{worst * 1000:.0f} ms"
+    )  # 25 ms on a machine of its own; seconds when frames come in one go
 
 
 def test_no_process_is_left_of_all_that(arena: Arena) -> None:

@@ -17,7 +17,6 @@ from luahost.ops.llm_plan import LlmArgs, Plan
 from luahost.ops.results import Result
 from luahost.ops.sessions import Session, mended
 from luahost.ops.world import Emit, Share
-from luahost.wire import openai
 from luahost.wire.events import End, Event, Failure, Keep, Start, Text, Thinking, ToolCall, Usage
 from luahost.wire.messages import (
     Block,
@@ -28,6 +27,7 @@ from luahost.wire.messages import (
     ToolResultBlock,
     ToolUseBlock,
 )
+from luahost.wire.wires import Decoder, wire
 
 if TYPE_CHECKING:  # the transport, and httpx with it, is imported when the first call is made
     from luahost.transport.attempts import Attempts
@@ -172,6 +172,7 @@ class _Turn:
         self._emit, self._session, self._user = emit, session, user
         self._system = args.opts.system_prompt if args.opts.system_prompt is not None else session.system
         self._heard = _Heard(share.world.monotonic_s)
+        self._warnings: list[str] = []
         self._about: dict[str, Any] = {"provider": planned.provider.name, "session_id": session.id}
 
     async def run(self) -> Result:
@@ -216,34 +217,35 @@ class _Turn:
         action = self._permit.action
         model = action.model
         assert model is not None
-        request = openai.encode(
-            Conversation(mended([*self._session.messages, self._user]), self._system, opts.tools or []),
-            Options(
-                model=model,
-                stream=opts.stream if opts.stream is not None else self._args.streamed,
-                temperature=opts.temperature,
-                top_p=opts.top_p,
-                max_tokens=planned.max_tokens,
-                seed=opts.seed,
-                stop=opts.stop,
-                tool_choice=opts.tool_choice,
-            ),
-            dialect=openai.OPENAI if planned.provider.name == "openai" else openai.COMPATIBLE,
+        spoken = wire(planned.provider.wire, planned.provider.name)
+        options = Options(
+            model=model,
+            stream=opts.stream if opts.stream is not None else self._args.streamed,
+            temperature=opts.temperature,
+            top_p=opts.top_p,
+            max_tokens=planned.max_tokens,
+            seed=opts.seed,
+            stop=opts.stop,
+            tool_choice=opts.tool_choice,
+            parallel_tool_calls=opts.parallel_tool_calls,
+            thinking=opts.thinking,
+            cache=opts.cache,
+            num_ctx=opts.num_ctx,
+            keep_alive=opts.keep_alive,
         )
+        history = mended([*self._session.messages, self._user])
+        request = spoken.encode(Conversation(history, self._system, opts.tools or []), options)
+        self._warnings = [
+            f"{name}: {model} does not take it; it was not sent" for name in spoken.dropped_options(options)
+        ]
 
-        def decoder(answer: Answer) -> openai.Decoder:
-            return openai.Decoder(
-                status=answer.status,
-                content_type=answer.headers.get("content-type", ""),
-                headers=answer.headers,
-                model=model,
-                now_s=world.now_s(),
-            )
+        def decoder(answer: Answer) -> Decoder:
+            return spoken.decoder(status=answer.status, headers=answer.headers, model=model, now_s=world.now_s())
 
         target = Target(
             origin=action.origin,
             prefix=planned.prefix,
-            headers=openai.auth_headers(planned.key) if planned.key is not None else {},
+            headers=spoken.auth_headers(planned.key),
             may_be_private=planned.may_be_private,
         )
         return Attempts(client, request, target, decoder, planned.deadlines, planned.policy, world.rng)
@@ -272,6 +274,8 @@ class _Turn:
             result["raw_finish_reason"] = end.raw_reason
         if whole:
             result["intents"] = [{"id": call.id, "name": call.name, "params": call.arguments} for call in whole]
+        if self._warnings:
+            result["warnings"] = self._warnings
         if heard.thinking:
             result["thinking"] = "".join(heard.thinking)
         return result

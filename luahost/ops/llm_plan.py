@@ -14,12 +14,12 @@ from luahost.errors import ConfigError
 from luahost.gate.hosts import parse_base_url
 from luahost.gate.permits import LlmAction
 from luahost.ops import results
-from luahost.ops.providers import Provider
+from luahost.ops.providers import ALIASES, Provider
 from luahost.ops.results import Result
 from luahost.ops.world import Share
 from luahost.transport.settings import Deadlines
 from luahost.values import nearest
-from luahost.wire.messages import Tool, text_of
+from luahost.wire.messages import THINKING, Cache, Tool, text_of
 from luahost.wire.retry import RetryPolicy
 
 DEFAULT_PING_S = 5.0
@@ -61,6 +61,11 @@ class LlmOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     overall_timeout: float | None = None
     max_retries: int | None = None
     stream: bool | None = None
+    thinking: str | int | None = None
+    cache: Cache | None = None
+    num_ctx: int | None = None
+    keep_alive: str | None = None
+    parallel_tool_calls: bool | None = None
     tools: list[Tool] | None = None
     tool_choice: str | None = None
     tool_results: list[ToolResult] | None = None
@@ -170,6 +175,7 @@ def plan_ping(share: Share, args: PingArgs) -> Plan | Result:
 def _target(share: Share, name: str | None, base_url: str | None, api_key: str | None) -> Plan | Result:
     providers = share.world.providers
     wanted = (name or share.world.default_provider).lower()
+    wanted = ALIASES.get(wanted, wanted)
     provider = providers.get(wanted)
     if provider is None:
         known = ", ".join(providers)
@@ -212,11 +218,17 @@ def _out_of_range(opts: LlmOptions) -> Result | None:
         ("idle_timeout", 0.001, MAX_TIMEOUT_S),
         ("overall_timeout", 0.001, MAX_TIMEOUT_S),
         ("max_retries", 0, 100),
+        ("num_ctx", 1, 1 << 31),
+        ("thinking", 0, 1 << 31),
     )
     for name, low, high in ranges:
         value = getattr(opts, name)
-        if value is not None and not low <= value <= high:
+        if isinstance(value, int | float) and not low <= value <= high:
             return results.invalid(name, f"from {low:g} to {high:g} expected, got {value:g}")
+    if isinstance(opts.thinking, str) and opts.thinking not in THINKING:
+        return results.invalid(
+            "thinking", f"one of {', '.join(THINKING)} or a number of tokens expected, got {opts.thinking[:40]!r}"
+        )
     names = [tool.name for tool in opts.tools or ()]
     for name in names:
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):

@@ -10,7 +10,7 @@ from luahost.ops import results
 from luahost.ops.llm_plan import PingArgs, Plan
 from luahost.ops.results import Result
 from luahost.ops.world import Emit, Share
-from luahost.wire import openai
+from luahost.wire.wires import wire
 
 
 async def ping(permit: Permit, planned: Plan, args: PingArgs, share: Share, emit: Emit | None) -> Result:
@@ -18,7 +18,7 @@ async def ping(permit: Permit, planned: Plan, args: PingArgs, share: Share, emit
     world = share.world
     began = world.monotonic_s()
     about = {"provider": planned.provider.name, "base_url": str(permit.action.origin)}
-    headers = openai.auth_headers(planned.key) if planned.key is not None else {}
+    headers = wire(planned.provider.wire, planned.provider.name).auth_headers(planned.key)
     try:
         with trio.fail_after(args.opts.timeout):
             client = await world.client()

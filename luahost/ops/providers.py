@@ -15,16 +15,14 @@ from luahost.gate.hosts import Origin, parse_base_url
 from luahost.transport.settings import Deadlines
 from luahost.values import nearest
 from luahost.wire.retry import RetryPolicy
-
-WIRES = ("openai",)
-"""The wires that are spoken."""
+from luahost.wire.wires import NAMES
 
 
 class Provider(msgspec.Struct, frozen=True, kw_only=True):
     """One server.
 
     name         what scripts and grants call it
-    wire         how it is spoken to, one of WIRES
+    wire         how it is spoken to, one of wires.NAMES
     base_url     its origin, with a path prefix if it has one
     key_env      the environment variable of the host that holds its key; None: it takes none
     model        the model when a script names none; None: the script must
@@ -44,10 +42,10 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     retry: RetryPolicy = RetryPolicy()
 
     def __post_init__(self) -> None:
-        if self.wire not in WIRES:
+        if self.wire not in NAMES:
             raise ConfigError(
-                f"providers.{self.name}.wire: one of {', '.join(WIRES)} expected, got {self.wire!r}"
-                f"{nearest(self.wire, WIRES)}"
+                f"providers.{self.name}.wire: one of {', '.join(NAMES)} expected, got {self.wire!r}"
+                f"{nearest(self.wire, NAMES)}"
             )
         try:
             parse_base_url(self.base_url)
@@ -68,21 +66,58 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
         return (os.environ.get(self.key_env) or None) if self.key_env else None
 
 
+def _hosted(
+    name: str,
+    base_url: str,
+    key_env: str,
+    model: str | None,
+    *,
+    wire: str = "openai",
+    health_path: str = "/v1/models",
+) -> Provider:
+    """A vendor's own service: a public name, a key."""
+    return Provider(
+        name=name,
+        wire=wire,
+        base_url=base_url,
+        key_env=key_env,
+        model=model,
+        health_path=health_path,
+        may_be_private=False,
+    )
+
+
 PROVIDERS: dict[str, Provider] = {
     provider.name: provider
     for provider in (
         Provider(name="ollama", base_url="http://localhost:11434", model="llama3.2", health_path="/"),
-        Provider(name="openai", base_url="https://api.openai.com", key_env="OPENAI_API_KEY", model="gpt-4o"),
-        Provider(
-            name="openrouter",
-            base_url="https://openrouter.ai/api/v1",
-            key_env="OPENROUTER_API_KEY",
-            model="openrouter/auto",
-            may_be_private=False,
+        _hosted("openai", "https://api.openai.com", "OPENAI_API_KEY", "gpt-4o"),
+        _hosted(
+            "anthropic",
+            "https://api.anthropic.com",
+            "ANTHROPIC_API_KEY",
+            "claude-sonnet-4-20250514",
+            wire="anthropic",
         ),
+        _hosted(
+            "gemini",
+            "https://generativelanguage.googleapis.com",
+            "GEMINI_API_KEY",
+            "gemini-2.5-flash",
+            wire="gemini",
+            health_path="/v1beta/models",
+        ),
+        _hosted("openrouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY", "openrouter/auto"),
         Provider(name="llamacpp", base_url="http://localhost:8080", model="default", health_path="/health"),
         Provider(name="vllm", base_url="http://localhost:8000", health_path="/health"),
         Provider(name="lmstudio", base_url="http://localhost:1234"),
+        _hosted("groq", "https://api.groq.com/openai/v1", "GROQ_API_KEY", "llama-3.3-70b-versatile"),
+        _hosted("deepseek", "https://api.deepseek.com", "DEEPSEEK_API_KEY", "deepseek-chat"),
+        _hosted("mistral", "https://api.mistral.ai", "MISTRAL_API_KEY", "mistral-large-latest"),
+        _hosted("xai", "https://api.x.ai", "XAI_API_KEY", None),
+        _hosted("together", "https://api.together.xyz", "TOGETHER_API_KEY", None),
     )
 }
 """Known without any configuration; ollama is the default."""
+
+ALIASES = {"google": "gemini"}

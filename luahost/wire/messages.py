@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 import msgspec
 
-
 State = dict[str, Any]
 """What a provider wants back unchanged with a block (signatures, encrypted reasoning): {"wire": NAME, …}.
 

@@ -1,0 +1,308 @@
+"""Reads one Gemini answer: bytes as they come to events, and never believes more than it has seen.
+
+It comes in three ways, told apart by its beginning: an event stream (CRLF, no [DONE]), one JSON object, or, from
+a server that ignores `alt=sse`, an array of objects. In the middle of an event stream the server may fall back to
+bare JSON, without `data:`, to say that it failed; from there on the stream is read as the array is. A chunk, a
+whole answer and an error then take the same path.
+
+An answer is finished by a finishReason, nothing else. Until then its calls are kept back: a stream that broke off
+never hands out a call. Usage is cumulative and is given out whenever it changed, so it is right at any cut.
+
+A part with a thoughtSignature must go back exactly as it was: a call carries it in its `state`, a text or a thought
+is followed by a `Keep` whose text is what was given out last. A call's state has an id only if the server gave it.
+
+Not read: pictures, and code that the server ran itself. Knows no socket, no clock, no session; a frame's shape is
+gemini_frames', an error's meaning failures'. Sources: LLM_WIRE.md §2.3 W23–W30, §2.5; tests/recordings.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+
+from luahost.wire import failures, sniff
+from luahost.wire.endings import KEPT_OF_AN_ERROR, Endings
+from luahost.wire.events import Event, Keep, Start, Text, Thinking, Usage
+from luahost.wire.gemini_frames import Candidate, Frame, Objects, Part, finish_meaning, parse_usage, read_frame
+from luahost.wire.lenient import any_json
+from luahost.wire.messages import State, TextBlock, ThinkingBlock
+from luahost.wire.sse import BOM, MAX_EVENT_BYTES, EventTooLarge, SSEEvent, SSEParser
+from luahost.wire.tool_calls import Fragment, ToolCalls
+
+_BARE_JSON = re.compile(rb"[\r\n][\[{]")  # no field of an event stream begins so
+
+
+class Decoder(Endings):
+    """One answer: `feed` its bytes until `ended`, `close` at their end. Never raises, ends exactly once.
+
+    `answered`: the finish reason came; all that can still come is the usage.
+    """
+
+    def __init__(
+        self,
+        *,
+        status: int,
+        content_type: str,
+        headers: Mapping[str, str],
+        model: str,
+        now_s: float | None = None,
+        max_bytes: int = MAX_EVENT_BYTES,
+    ) -> None:
+        super().__init__(status, headers, now_s, max_bytes)
+        self._content_type = content_type
+        self._model = model
+        self._undecided = self._ok
+        self._sse: SSEParser | None = None
+        self._objects: Objects | None = None
+        self._body = bytearray()  # one object, or not yet known
+        self._line_begins = True  # the next byte of the stream opens a line
+        self._id = ""
+        self._seen = blake2b(digest_size=6)  # of the frames: names the answer when the server does not
+        self._spoke = False  # candidate 0 came, be it empty
+        self._texted = False
+        self._called = False
+        self._why = ""
+        self._calls = ToolCalls()
+        self._number = 0
+        self._states: list[State | None] = []  # of the calls that wait
+        self._counts: dict[str, Any] = {}
+        self._usage: Usage | None = None
+
+    @property
+    def answered(self) -> bool:
+        return self._reason is not None
+
+    # -- bytes
+
+    def feed(self, data: bytes) -> list[Event]:
+        out: list[Event] = []
+        if self.ended or not data:
+            return out
+        if self._sse is None and self._objects is None:
+            self._body += data
+            if self._undecided:
+                self._decide(at_end=False)
+            if self._sse is None and self._objects is None:
+                self._bound_body(out)
+                return out
+            data, self._body = bytes(self._body), bytearray()
+        self._read(data, out)
+        return out
+
+    def close(self, dropped: bool = False) -> list[Event]:
+        """The bytes are over. `dropped`: the transport broke, instead of coming to its end."""
+        out: list[Event] = []
+        if self.ended:
+            return out
+        if self._undecided:
+            self._decide(at_end=True)
+            self._read(bytes(self._body), out)
+        if not self._ok:
+            self._refused(bytes(self._body), out)
+        elif self._sse is None and self._objects is None:
+            self._read_body(bytes(self._body), dropped, out)
+        elif not self.ended:
+            if self._sse is not None:
+                self._events(self._sse.close(), out, cut=True)
+            if not self.ended and self.answered:
+                self._conclude(out)
+            elif not self.ended:
+                self._incomplete(dropped, out)
+        return out
+
+    def _decide(self, *, at_end: bool) -> None:
+        head = bytes(self._body[: sniff.LOOK_AT])
+        stream = sniff.is_stream(head, self._content_type, at_end=at_end)
+        self._undecided = stream is None
+        if stream:
+            self._sse = SSEParser(self._max)
+        elif stream is False and head.removeprefix(BOM).lstrip().startswith(b"["):
+            self._objects = Objects()
+
+    def _bound_body(self, out: list[Event]) -> None:
+        if not self._ok:
+            del self._body[KEPT_OF_AN_ERROR:]
+        elif len(self._body) > self._max:
+            self._too_large(out)
+
+    def _read(self, data: bytes, out: list[Event]) -> None:
+        """The next bytes of what comes in several frames."""
+        if self._sse is not None and data:
+            bare = _BARE_JSON.search(data)
+            cut = 0 if self._line_begins and data[0] in b"[{" else bare.start() + 1 if bare else len(data)
+            self._line_begins = data[-1] in b"\r\n"
+            self._read_events(self._sse, data[:cut], out)
+            data = data[cut:]
+            if data:
+                if not self.ended:
+                    self._events(self._sse.close(), out, cut=True)
+                self._sse, self._objects = None, Objects()
+        if self._objects is not None and not self.ended:
+            for text in self._objects.feed(data):
+                if len(text) > self._max and not self.ended:
+                    self._too_large(out)
+                self._text(text, out)
+            if not self.ended and self._objects.held > self._max:
+                self._too_large(out)
+
+    def _read_events(self, sse: SSEParser, data: bytes, out: list[Event]) -> None:
+        try:
+            events = sse.feed(data)
+        except EventTooLarge as error:
+            self._events(error.events, out)
+            if not self.ended:
+                self._too_large(out)
+        else:
+            self._events(events, out)
+
+    def _read_body(self, body: bytes, dropped: bool, out: list[Event]) -> None:
+        text = body.removeprefix(BOM).strip()
+        try:
+            frame = read_frame(text) or Frame()
+        except ValueError:
+            if dropped:
+                self._incomplete(dropped, out)
+            else:
+                self._garbage(text, out)
+            return
+        self._frame(frame, text, out)
+        if not self.ended and self._spoke:
+            self._conclude(out)
+        elif not self.ended:
+            self._fail("invalid_response", f"the answer holds no candidates: {failures.excerpt(text, 200)}", out)
+
+    # -- frames
+
+    def _events(self, events: Iterable[SSEEvent], out: list[Event], *, cut: bool = False) -> None:
+        """`cut`: they were flushed by the end of the stream, so half a frame is no wonder."""
+        for event in events:
+            if self.ended:
+                return
+            start = event.data.lstrip()
+            if event.event == "error":
+                self._error_event(event.data, out)
+            elif start.startswith(b"[DONE]"):  # not Google's
+                if self.answered:
+                    self._conclude(out)
+            # Named events and comments in disguise are somebody's keep-alive.
+            elif event.event == "message" and not start.startswith(b":"):
+                self._text(event.data, out, cut=cut)
+
+    def _error_event(self, data: bytes, out: list[Event]) -> None:
+        try:
+            error = any_json(data)
+        except ValueError:
+            error = failures.excerpt(data, failures.MESSAGE_CHARS)
+        self._in_band(error, out)
+
+    def _text(self, text: bytes, out: list[Event], *, cut: bool = False) -> None:
+        if self.ended:
+            return
+        try:
+            frame = read_frame(text)
+        except ValueError:
+            if not cut:
+                self._garbage(text, out)
+            return
+        if frame is not None:
+            self._frame(frame, text, out)
+
+    def _frame(self, frame: Frame, text: bytes, out: list[Event]) -> None:
+        self._id = self._id or frame.responseId or ""
+        if not self._id:
+            self._seen.update(text)
+        feedback = frame.promptFeedback
+        if not self._started and (frame.candidates or frame.usageMetadata or feedback):
+            self._started = True
+            out.append(Start(frame.modelVersion or self._model, self._id))
+        for candidate in frame.candidates or ():
+            if not candidate.index:  # only the first answer is told; no index at all is index 0
+                self._candidate(candidate, out)
+        if frame.usageMetadata:
+            self._counts |= frame.usageMetadata  # each count is of the whole answer so far
+            usage = parse_usage(self._counts)
+            if usage is not None and usage != self._usage:
+                self._usage = usage
+                out.append(usage)
+        if frame.error:
+            self._in_band({"error": frame.error}, out)
+        elif feedback is not None and feedback.blockReason:
+            self._reason = feedback.blockReason
+            message = self._with_why("the server refused the prompt", feedback.blockReasonMessage or "")
+            self._fail("content_filter", message, out)
+        elif self._calls.kept_bytes > self._max:
+            self._too_large(out)
+
+    def _candidate(self, candidate: Candidate, out: list[Event]) -> None:
+        self._spoke = True
+        parts = candidate.content.parts if candidate.content is not None else None
+        for part in parts or ():
+            self._part(part, out)
+        reason = candidate.finishReason
+        if not reason:
+            return
+        stop, failing = finish_meaning(self._reason)
+        if failing is None and stop != "max_tokens":  # those are not healed by what a later chunk says
+            self._reason, self._why = reason, candidate.finishMessage or ""
+        if finish_meaning(self._reason)[1] is None:
+            self._hand_out_calls(out)
+
+    def _part(self, part: Part, out: list[Event]) -> None:
+        state: State = {"wire": "gemini"}
+        if part.thoughtSignature:
+            state["thoughtSignature"] = part.thoughtSignature
+        call = part.functionCall
+        if call is not None:
+            if call.id:
+                state["id"] = call.id
+            self._states.append(state if len(state) > 1 else None)
+            self._calls.add([Fragment(self._number, call.id, call.name, call.args)])
+            self._number += 1
+            return
+        text = part.text
+        if text is None:
+            return
+        if text:
+            self.started_content = True
+            self._texted = self._texted or not part.thought
+            out.append(Thinking(text) if part.thought else Text(text))
+        if part.thoughtSignature:
+            out.append(Keep(ThinkingBlock(text, state) if part.thought else TextBlock(text, state)))
+
+    def _hand_out_calls(self, out: list[Event]) -> None:
+        waiting, self._states = self._states, []
+        calls = self._calls.take(self._id or self._seen.hexdigest())
+        for call, state in zip(calls, waiting, strict=True):
+            self.started_content = self._called = True
+            out.append(msgspec.structs.replace(call, state=state))
+
+    # -- ends
+
+    def _conclude(self, out: list[Event]) -> None:
+        """The server said that it is done: how did it go?"""
+        stop, kind = finish_meaning(self._reason)
+        said = failures.clean(self._reason or "", 100)
+        if kind is not None:
+            ended = f"the server ended the answer with finishReason {said!r}"
+            self._fail(kind, self._with_why(ended, self._why), out, stop)
+            return
+        self._hand_out_calls(out)
+        if stop is None and not (self._texted or self._called):
+            message = f"the server ended without an answer (finishReason {said or 'missing'})"
+            self._fail("invalid_response", message, out)
+        elif stop == "max_tokens":
+            self._end(stop, None, out)
+        elif self._calls.malformed or (stop == "tool_use" and not (self._called or self._texted)):
+            message = self._calls.malformed or "the server announced tool calls and sent none"
+            self._fail("malformed_tool_call", message, out)
+        else:
+            self._end("tool_use" if self._called else "end_turn", None, out)
+
+    @staticmethod
+    def _with_why(message: str, why: str) -> str:
+        why = failures.clean(why, 300)
+        return f"{message}: {why}" if why else message

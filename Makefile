@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN     = $(VENV)/bin
 READY   = $(VENV)/.ready
+PEERS   = .venv-peers
 
-.PHONY: demo test lint tests venv clean
+.PHONY: demo test lint tests bench bench-peers venv clean
 
 demo: $(READY)
 	@$(BIN)/python examples/demo.py $(if $(PROVIDER),--provider $(PROVIDER))
@@ -20,6 +21,25 @@ lint: $(READY)
 tests: $(READY)
 	$(BIN)/python -m pytest
 
+# BENCH="calls --quick": some floors only, less of everything.
+bench: $(READY)
+	@$(BIN)/python tests/bench $(BENCH)
+
+# The other clients have an environment of their own; what cannot be installed is left out of the table.
+bench-peers: $(READY) $(PEERS)/.ready
+	@$(BIN)/python tests/bench calls streams startup --peers $(PEERS)/bin/python
+
+PEER_PACKAGES = openai anthropic litellm 'pydantic-ai-slim[openai]'
+$(PEERS)/.ready:
+	$(PYTHON) -m venv $(PEERS)
+	echo '*' > $(PEERS)/.gitignore
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check trio msgspec
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check $(PEER_PACKAGES) || \
+	  for package in $(PEER_PACKAGES); do \
+	    $(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check $$package; \
+	  done || true
+	@touch $@
+
 venv: $(READY)
 
 $(READY): pyproject.toml
@@ -28,4 +48,4 @@ $(READY): pyproject.toml
 	@touch $(READY)
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(VENV) $(PEERS) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist

@@ -16,6 +16,7 @@ from luahost.errors import ConfigError, HostFault
 from luahost.ops import caps, clock, llm, llm_plan, modules, ping, results
 from luahost.ops.sessions import Mode
 from luahost.ops.world import Share
+from luahost.wire.messages import ToolResultBlock
 
 
 class Syscall(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,6 +62,17 @@ def _load(share: Share, args: LoadArgs) -> results.Result:
         return results.error("invalid_options", error.message, field="json")
 
 
+class AnswerArgs(msgspec.Struct, frozen=True):
+    session_id: str
+    tool_results: list[llm_plan.ToolResult]
+
+
+def _answer(share: Share, args: AnswerArgs) -> results.Result:
+    """Stores the results of calls that the model will not be asked about again."""
+    given = [ToolResultBlock(each.id, each.content, each.is_error) for each in args.tool_results]
+    return {"ok": share.sessions.get(args.session_id).answer(given)}
+
+
 def _known(shape: type[msgspec.Struct]) -> tuple[str, ...]:
     return shape.__struct_fields__
 
@@ -74,7 +86,7 @@ SYSCALLS: dict[str, Syscall] = {
             capability="llm",
             plan=llm_plan.plan,
             act=llm.complete,
-            options=("on_delta", *_known(llm_plan.LlmOptions)),
+            options=("on_delta", "resolve", "max_tool_turns", *_known(llm_plan.LlmOptions)),
         ),
         Syscall(
             op="llm_ping",
@@ -86,6 +98,7 @@ SYSCALLS: dict[str, Syscall] = {
         ),
         Syscall(op="sessions.dump", shape=None, act=_dump),
         Syscall(op="sessions.load", shape=LoadArgs, act=_load, options=_known(LoadOptions)),
+        Syscall(op="sessions.answer", shape=AnswerArgs, act=_answer),
         Syscall(op="clock.now", shape=None, act=clock.now),
         Syscall(op="clock.sleep", shape=float, act=clock.sleep),
         Syscall(op="caps", shape=None, act=caps.caps),

@@ -132,6 +132,12 @@ def test_the_readmes_refusal_is_the_real_one(here: Path) -> None:
 # ── the examples ────────────────────────────────────────────────────────────────────────────────────────
 
 
+def test_the_tools_example_lets_the_model_look_things_up(here: Path) -> None:
+    ran = luahost("run", str(EXAMPLES / "tools.lua"), "--json", "--grant", "llm", "--config", "echo.toml", cwd=here)
+    assert (ran.code, json.loads(ran.out)["answer"], json.loads(ran.out)["turns"]) == (0, "Tool said: 2\n[3 more tool turns]", 2), ran
+    assert "the model looks up eggs" in ran.err
+
+
 def test_summarize_streams_what_the_model_says_of_a_file(here: Path) -> None:
     command = ["run", str(EXAMPLES / "summarize.lua"), "--input", f"@{TOP / 'README.md'}", "--config", "echo.toml"]
     ran = luahost(*command, "--grant", "llm", cwd=here)

@@ -97,6 +97,8 @@ local function text_of_error(e)
   return "the script raised a " .. ty .. " value: " .. K.tostring(e)
 end
 
+K.text_of_error = text_of_error
+
 local function handler(e)
   if kill.reason() or e == "not enough memory" then return e end
   local where = kill.script_position(3)

@@ -38,15 +38,20 @@ local function feeder(on_delta)
   end
 end
 
+local LOOP = { resolve = "boolean", max_tool_turns = "number", on_delta = "function" } -- these stay in the VM
+
 function orcs.llm(prompt, opts)
   expect_options(opts, 2, "llm")
-  local sent, on_delta = {}, nil
+  local sent, own, tools = {}, {}, nil
   if opts then
     for k, v in next, opts do -- one raw copy: what is checked is what is sent
-      if k == "on_delta" then
-        on_delta = v
+      if LOOP[k] then
+        if type(v) ~= LOOP[k] then return invalid(k .. ": a " .. LOOP[k] .. " expected, got a " .. type(v), k) end
+        own[k] = v
       elseif type(v) == "number" then
         sent[k] = tointeger(v) or v -- 1e3 is a whole number to people
+      elseif k == "tools" then
+        sent[k], tools = K.tools_of(v)
       else
         sent[k] = v
       end
@@ -55,12 +60,18 @@ function orcs.llm(prompt, opts)
   if type(prompt) ~= "string" and not (prompt == nil and sent.tool_results ~= nil) then
     error("bad argument #1 to 'llm' (string expected, got " .. (prompt == nil and "no value" or type(prompt)) .. ")", 2)
   end
-  if on_delta ~= nil and type(on_delta) ~= "function" then
-    return invalid("on_delta: a function expected, got a " .. type(on_delta), "on_delta")
+  local turns = own.max_tool_turns
+  if turns and not (turns >= 1 and turns <= 100 and turns == turns // 1) then
+    return invalid("max_tool_turns: a whole number from 1 to 100 expected", "max_tool_turns")
   end
-  local args, message, field = encode({ prompt = prompt, opts = sent, streamed = on_delta ~= nil })
-  if not args then return invalid(message, field) end
-  return call("llm", args, on_delta and feeder(on_delta))
+  local on_events = own.on_delta and feeder(own.on_delta)
+  local function one(text, options)
+    local args, message, field = encode({ prompt = text, opts = options, streamed = on_events ~= nil })
+    if not args then return invalid(message, field) end
+    return call("llm", args, on_events)
+  end
+  if own.resolve and tools then return K.resolve(one, prompt, sent, tools, turns and turns // 1) end
+  return one(prompt, sent)
 end
 
 function orcs.llm_ping(opts)

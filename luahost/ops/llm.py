@@ -85,6 +85,9 @@ class _Heard:
             if isinstance(part, Text):
                 text.append(part.text)
             elif isinstance(part, Keep):
+                if isinstance(part.block, TextBlock):  # it stands for the text just given out: not twice
+                    said = "".join(text).removesuffix(part.block.text)
+                    text[:] = [said] if said else []
                 flush()
                 blocks.append(part.block)
             elif part.arguments is not None and not self.stopped:

@@ -14,7 +14,7 @@ from luahost.errors import ConfigError
 from luahost.gate.hosts import parse_base_url
 from luahost.gate.permits import LlmAction
 from luahost.ops import results
-from luahost.ops.providers import ALIASES, Provider
+from luahost.ops.providers import ALIASES, Provider, without_version
 from luahost.ops.results import Result
 from luahost.ops.world import Share
 from luahost.transport.settings import Deadlines
@@ -188,7 +188,7 @@ def _target(share: Share, name: str | None, base_url: str | None, api_key: str |
             origin, prefix = parse_base_url(base_url)
         except ConfigError as error:
             return results.invalid("base_url", error.message.removeprefix("base_url: "))
-        prefix = prefix.removesuffix("/v1")
+        prefix = without_version(prefix)
     if api_key is not None and not _KEY.fullmatch(api_key):
         return results.invalid("api_key", "printable characters without spaces expected")
     own = origin != provider.origin

@@ -58,12 +58,17 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def prefix(self) -> str:
-        """The path in front of the wire's own paths; a trailing /v1 is the wire's, not the prefix's."""
-        return parse_base_url(self.base_url)[1].removesuffix("/v1")
+        """The path in front of the wire's own paths."""
+        return without_version(parse_base_url(self.base_url)[1])
 
     def key(self) -> str | None:
         """The key from the host's environment, or None. Never stored, never shown."""
         return (os.environ.get(self.key_env) or None) if self.key_env else None
+
+
+def without_version(path: str) -> str:
+    """A URL's path without the version that a wire's own paths begin with: people write it either way."""
+    return path.removesuffix("/v1beta").removesuffix("/v1")
 
 
 def _hosted(

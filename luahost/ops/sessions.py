@@ -41,6 +41,15 @@ class Session:
         """The calls of the last turn that have no result yet."""
         return tool_uses(self.messages[-1]) if self.messages and self.messages[-1].role == "assistant" else []
 
+    def answer(self, given: list[ToolResultBlock]) -> bool:
+        """Answers the calls of the last turn, those without a result with an error; False if none waits."""
+        asked = [use.id for use in self.unanswered()]
+        if not asked or self.busy:
+            return False
+        results = {each.tool_use_id: each for each in given}
+        self.messages.append(Message("user", [results.get(id) or _lost(id) for id in asked]))
+        return True
+
 
 class Store:
     """All sessions of one VM."""

@@ -2,7 +2,8 @@
 
 So a name that is public when checked and private when connected cannot be had (DNS rebinding), and a private,
 link-local or metadata address is reached only where the operator named it. Happy Eyeballs in small (RFC 8305):
-addresses are tried in order, the next one a quarter of a second later.
+the families take turns at the start, the next address is tried a quarter of a second later, or at once when one
+failed.
 """
 
 from __future__ import annotations
@@ -15,36 +16,61 @@ import trio
 
 STAGGER_S = 0.25
 
+_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+# What the registries of older Pythons do not have, and a metadata service at a public address.
+_NOT_PUBLIC = tuple(
+    map(
+        ipaddress.ip_network,
+        ("168.63.129.16/32", "192.0.0.0/24", "192.88.99.0/24", "2001::/23", "3fff::/20"),
+    )
+)
+
 
 class AddressRefused(Exception):
     """A host that resolves to an address nobody named."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__(f"{host} is at a private address, and nothing names it for that")
 
 
 def is_public(address: str) -> bool:
     """Whether an address belongs to the public internet; addresses that hide an IPv4 one are judged by it."""
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
-        hidden = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
+        hidden = ip.ipv4_mapped or ip.sixtofour
+        if ip in _NAT64:
+            hidden = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
         if hidden is not None:
             return is_public(str(hidden))
-        if ip in ipaddress.ip_network("64:ff9b::/96"):  # NAT64
-            return is_public(str(ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)))
-    return ip.is_global and not ip.is_multicast and not ip.is_unspecified
+        if ip not in _GLOBAL_UNICAST:
+            return False
+    return ip.is_global and not ip.is_multicast and not any(ip in network for network in _NOT_PUBLIC)
+
+
+def refuse_literal(host: str) -> None:
+    """AddressRefused for a host that is itself a private address; names are somebody else's to resolve."""
+    with suppress(ValueError):
+        if not is_public(host):
+            raise AddressRefused(host)
 
 
 async def resolve(host: str, port: int, *, may_be_private: bool) -> list[tuple[int, str]]:
-    """(family, address) of every address of the host, in the resolver's order.
+    """(family, address) of every address of the host, in the order to try them.
 
     AddressRefused when one of them is not public and the host was not named for that; OSError (gaierror) when
     there is none.
     """
     found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    addresses = list(dict.fromkeys((family, sockaddr[0]) for family, _, _, _, sockaddr in found))
-    if not may_be_private:
-        for _, address in addresses:
-            if not is_public(str(address)):
-                raise AddressRefused(f"{host} is at a private address, and nothing names it for that")
-    return [(int(family), str(address)) for family, address in addresses]
+    addresses = list(dict.fromkeys((int(family), str(sockaddr[0])) for family, _, _, _, sockaddr in found))
+    if not may_be_private and not all(is_public(address) for _, address in addresses):
+        raise AddressRefused(host)
+    # The resolver's order, but the first of the other family comes second (RFC 8305, 4).
+    for at, (family, _) in enumerate(addresses):
+        if family != addresses[0][0]:
+            addresses.insert(1, addresses.pop(at))
+            break
+    return addresses
 
 
 async def connect(addresses: list[tuple[int, str]], port: int) -> trio.SocketStream:
@@ -53,26 +79,34 @@ async def connect(addresses: list[tuple[int, str]], port: int) -> trio.SocketStr
         return await _connect_one(*addresses[0], port)
     connected: list[trio.SocketStream] = []
     errors: list[OSError] = []
-    async with trio.open_nursery() as nursery:
+    try:
+        async with trio.open_nursery() as nursery:
 
-        async def attempt(address: tuple[int, str], failed: trio.Event) -> None:
-            try:
-                connected.append(await _connect_one(*address, port))
-                nursery.cancel_scope.cancel()
-            except OSError as error:
-                errors.append(error)
-                failed.set()
+            async def attempt(address: tuple[int, str], failed: trio.Event) -> None:
+                try:
+                    connected.append(await _connect_one(*address, port))
+                    nursery.cancel_scope.cancel()
+                except OSError as error:
+                    errors.append(error)
+                    failed.set()
 
-        for address in addresses:
-            failed = trio.Event()
-            nursery.start_soon(attempt, address, failed)
-            with trio.move_on_after(STAGGER_S):
-                await failed.wait()
-    for late in connected[1:]:
-        await trio.aclose_forcefully(late)
+            for address in addresses:
+                failed = trio.Event()
+                nursery.start_soon(attempt, address, failed)
+                with trio.move_on_after(STAGGER_S):
+                    await failed.wait()
+    except BaseException:
+        _close(connected)
+        raise
+    _close(connected[1:])
     if connected:
         return connected[0]
     raise errors[-1] if errors else OSError("no address answered")
+
+
+def _close(streams: list[trio.SocketStream]) -> None:
+    for stream in streams:
+        stream.socket.close()
 
 
 async def _connect_one(family: int, address: str, port: int) -> trio.SocketStream:

@@ -87,29 +87,24 @@ class Attempts:
 
     async def run(self, take: Take) -> None:
         began = trio.current_time()
-        overall = trio.CancelScope(deadline=began + self._deadlines.overall_s)
-        with overall:
+        overall_s = self._deadlines.overall_s
+        failure = _timeout("overall", f"the call took longer than overall_timeout = {overall_s:g} s")
+        end = End("error", None, failure)
+        with trio.CancelScope(deadline=began + overall_s):
             try:
-                await self._repeat(take, began)
+                end = await self._repeat(take, began)
             except _Stopped:
                 return
-        if overall.cancelled_caught:
-            limit = self._deadlines.overall_s
-            failure = _timeout("overall", f"the call took longer than overall_timeout = {limit:g} s")
-            await take(End("error", None, failure))
+        await take(end)
 
-    async def _repeat(self, take: Take, began: float) -> None:
+    async def _repeat(self, take: Take, began: float) -> End:
         while True:
             self.report.attempts += 1
             attempt = _Attempt(self, take)
             end = await attempt.run()
             failure = end.failure
             if failure is None and attempt.empty and end.stop_reason == "end_turn":
-                failure = Failure(
-                    kind="empty_response",
-                    message=f"the model answered nothing, {self.report.attempts} times",
-                    retryable=True,
-                )
+                failure = Failure(kind="empty_response", message="the model answered nothing", retryable=True)
                 end = End("error", end.raw_reason, failure)
             if failure is None:
                 break
@@ -126,14 +121,15 @@ class Attempts:
                 should_retry=attempt.should_retry,
             )
             if isinstance(verdict, retry.GiveUp):
+                end = _with_note(end, failure, verdict.note)
                 break
             if not await take(Retry(self.report.attempts, verdict.seconds, failure)):
-                return
+                raise _Stopped
             await trio.sleep(verdict.seconds)
         for event in attempt.held:
             if not await take(event):
-                return
-        await take(end)
+                raise _Stopped
+        return end
 
 
 class _Attempt:
@@ -148,6 +144,7 @@ class _Attempt:
         self.should_retry: bool | None = None
         self._decoder: Decoder | None = None
         self._end: End | None = None
+        self._refused = False  # by its status
 
     async def run(self) -> End:
         call, report = self._call, self._call.report
@@ -162,9 +159,9 @@ class _Attempt:
                     request.body,
                     connect_timeout_s=call._deadlines.connect_s,
                     may_be_private=target.may_be_private,
-                    on_sent=self._sent,
+                    on_connected=self._connected,
                 ) as answer:
-                    report.queue_s += answer.queue_s
+                    self._refused = not 200 <= answer.status < 300
                     report.request_id = _request_id(answer.headers) or report.request_id
                     self.should_retry = retry.should_retry(answer.headers)
                     self._decoder = call._decoder(answer)
@@ -176,23 +173,27 @@ class _Attempt:
         assert self._end is not None, "every decoder ends"
         return self._end
 
-    def _sent(self) -> None:
-        """The connection stands and the request is on its way: the first token's time begins."""
+    def _connected(self, queue_s: float) -> None:
+        """The connection stands and the request is about to be sent: the first token's time begins."""
         self._call.report.reached = True
+        self._call.report.queue_s += queue_s
         self._scope.deadline = trio.current_time() + self._call._deadlines.first_token_s
 
     async def _listen(self, answer: Answer, decoder: Decoder) -> None:
-        idle_s, first_token = self._call._deadlines.idle_s, self._scope.deadline
+        first_token, after_answer = self._scope.deadline, math.inf
         while self._end is None:
             piece = await answer.receive()
+            came = trio.current_time()
             events = decoder.close() if piece is None else decoder.feed(piece)
             if events:
                 self._scope.deadline = math.inf  # a slow taker is not a slow server
                 await self._give(events)
+            now = trio.current_time()
             if decoder.answered:
-                self._scope.deadline = trio.current_time() + AFTER_ANSWER_S
+                after_answer = min(after_answer + now - came, now + AFTER_ANSWER_S)
+                self._scope.deadline = after_answer
             elif self.started_content:
-                self._scope.deadline = trio.current_time() + idle_s
+                self._scope.deadline = now + self._call._deadlines.idle_s
             else:
                 self._scope.deadline = first_token
 
@@ -204,17 +205,19 @@ class _Attempt:
             if isinstance(event, Text | Thinking | ToolCall):
                 self.empty = False
                 self.started_content = True
-                for before in self.held:
-                    await self._take(before)
-                self.held.clear()
+                held, self.held = self.held, []
+                for before in held:
+                    if not await self._take(before):
+                        raise _Stopped
             if not self.started_content:
                 self.held.append(event)
             elif not await self._take(event):
                 raise _Stopped
 
     async def _broke(self, error: WorldError) -> End:
-        """The transport failed. Once content was given out, the decoder says what that makes of the answer."""
-        if self._decoder is not None and self.started_content and error.kind != "too_large":
+        """The transport failed. What the server had said by then comes first: its refusal, or its content."""
+        begun = self.started_content and error.kind != "too_large"
+        if self._decoder is not None and (begun or self._refused):
             await self._give(self._decoder.close(dropped=True))
             if self._end is not None:
                 return self._end
@@ -229,8 +232,8 @@ class _Attempt:
 
     async def _timed_out(self) -> End:
         decoder, limits = self._decoder, self._call._deadlines
-        if decoder is not None and decoder.answered:
-            await self._give(decoder.close())
+        if decoder is not None and (decoder.answered or self._refused):
+            await self._give(decoder.close(dropped=self._refused))
             if self._end is not None:
                 return self._end
         if self.started_content:
@@ -243,6 +246,13 @@ class _Attempt:
 
 def _timeout(phase: str, message: str) -> Failure:
     return Failure(kind="timeout", message=message, retryable=True, phase=phase)
+
+
+def _with_note(end: End, failure: Failure, note: str) -> End:
+    """Says behind the failure's own message why it was not tried again."""
+    if note:
+        failure = msgspec.structs.replace(failure, message=f"{failure.message} ({note})")
+    return End(end.stop_reason, end.raw_reason, failure)
 
 
 def _request_id(headers: dict[str, str]) -> str | None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 
 import msgspec
 
 from luahost.errors import ConfigError
+
+_PROXY = re.compile(r"http://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?")
 
 
 class TransportSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -23,8 +26,9 @@ class TransportSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     max_connections: int | None = None
 
     def __post_init__(self) -> None:
-        if self.proxy is not None and not self.proxy.startswith("http://"):
-            raise ConfigError(f"transport.proxy: http://host:port expected, got {self.proxy!r}")
+        if self.proxy is not None and not _PROXY.fullmatch(self.proxy):
+            shown = self.proxy.rpartition("@")[2]  # what is before may be a password
+            raise ConfigError(f"transport.proxy: http://host:port expected, got {shown!r}")
         if self.max_connections is not None and self.max_connections < 1:
             raise ConfigError(f"transport.max_connections: 1 or more expected, got {self.max_connections}")
 

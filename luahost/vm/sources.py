@@ -27,6 +27,7 @@ BOOT = (
     "std/clock.lua",
     "std/caps.lua",
     "std/modules.lua",
+    "std/tools.lua",
     "std/llm.lua",
     "boot/seal.lua",
 )

@@ -2,7 +2,7 @@
 
 A floor is a file beside this one; each runs in a process of its own. Missing a target is a line of the report and
 no error; a call that failed is one, and makes the exit status 1. --peers names the python of an environment that
-has openai, anthropic, litellm, pydantic-ai, or some of them; `.venv-peers` is used when it is there.
+has openai, anthropic, litellm, pydantic-ai, or some of them; `.venv-peers` is used when it is there (not by --quick).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def main() -> int:
     if sys.platform != "linux":
         parser.error("needs Linux: it reads other processes' clocks and memory")
     raise_descriptors()
-    peers = given.peers or _peers_at_hand()
+    peers = given.peers or (None if given.quick else _peers_at_hand())
     floors = [name for name in FLOORS if name in given.floors] or list(FLOORS)
     if given.json:
         print(_measure(floors[0], quick=given.quick, peers=peers).to_json())

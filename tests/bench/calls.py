@@ -16,7 +16,7 @@ CAP_S = 20.0
 WAITING = 1000
 
 # how many calls one round has, 100 at a time: about as long for each
-CALLS = {"luahost": 1000, "luahost-shared": 1000, "raw": 5000, "httpx": 300, "openai": 400, "anthropic": 400}
+CALLS = {"luahost": 1000, "luahost-shared": 1000, "raw": 3000, "httpx": 300, "openai": 400, "anthropic": 400}
 FEW = 200
 
 LABELS = {
@@ -44,17 +44,15 @@ def measure(report: Report, *, quick: bool, peers: str | None) -> None:
             if peer.missing is None:
                 clients[name] = stack.enter_context(peer)
         scale = 4 if quick else 1
-        _at_a_time(report, clients, at_once=100, rounds=3 if quick else 5, scale=scale)
-        _at_a_time(report, clients, at_once=1, rounds=1 if quick else 3, scale=scale * 4)
+        _at_a_time(report, clients, at_once=100, rounds=3 if quick else 4, scale=scale)
+        _at_a_time(report, clients, at_once=1, rounds=1 if quick else 3, scale=scale * 5)
         if not quick:
             _waiting(report, clients)
         busiest = max(server.shares)
         report.row("the server's CPU, of one core, at most", f"{busiest:.0%}", "< 100 %", busiest < 0.98)
 
 
-def _at_a_time(
-    report: Report, clients: dict[str, Contestant], *, at_once: int, rounds: int, scale: int
-) -> None:
+def _at_a_time(report: Report, clients: dict[str, Contestant], *, at_once: int, rounds: int, scale: int) -> None:
     cost: dict[str, list[dict[str, Any]]] = {name: [] for name in clients}
     for turn in range(rounds + 1):
         for name, client in clients.items():
@@ -93,9 +91,7 @@ def _waiting(report: Report, clients: dict[str, Contestant]) -> None:
     for name in ("luahost-shared", "raw", "openai", "httpx"):
         if name not in clients:
             continue
-        said = clients[name].measured(
-            do="calls", model="json-200", calls=2 * WAITING, at_once=WAITING, cap_s=CAP_S
-        )
+        said = clients[name].measured(do="calls", model="json-200", calls=2 * WAITING, at_once=WAITING, cap_s=CAP_S)
         what = f"{LABELS[name]}: CPU per call, {WAITING:,} waiting × 200 ms, 2 each"
         if not said["ended"]:
             report.row(what, f"did not end in {CAP_S:g} s")

@@ -202,13 +202,9 @@ class Luahost(Client):
         return took[5:]
 
     async def agents(
-        self, agents: int, model: str, calls: int, spread_s: float, wait_s: float, tell: Callable[[dict[str, Any]], None]
+        self, agents: int, again: int, tell: Callable[[dict[str, Any]], None], **phase: Any
     ) -> dict[str, Any]:
-        """`agents` VMs, each loaded, then run once with `calls` calls; they start within `spread_s`.
-
-        When all are waiting for their first answer ({"now": "waiting"} is said, `wait_s` after the last start),
-        the one who asks looks at the memory. The loop's lateness is taken from the first start to the last end.
-        """
+        """`agents` VMs, each loaded, then run as _phase says; `again` times more with all starting at once."""
         import trio
 
         began = time.perf_counter()
@@ -216,14 +212,39 @@ class Luahost(Client):
 
         async def load_some() -> None:
             while len(vms) < agents:
+                at = len(vms)
                 vms.append(None)  # a place
-                at = len(vms) - 1
                 vms[at] = await self.load()
 
         async with trio.open_nursery() as nursery:
             for _ in range(8):
                 nursery.start_soon(load_some)
         load_s = time.perf_counter() - began
+        phases = [await self._phase(vms, tell=tell, **phase)]
+        for _ in range(again):
+            phases.append(await self._phase(vms, tell=tell, **phase | {"spread_s": 0, "wait_s": 0}))
+        began = time.perf_counter()
+        async with trio.open_nursery() as nursery:
+            for vm in vms:
+                nursery.start_soon(vm.close)
+        return {**phases[0], "again": phases[1:], "load_s": load_s, "close_s": time.perf_counter() - began}
+
+    async def _phase(
+        self,
+        vms: list[Any],
+        model: str,
+        calls: int,
+        spread_s: float,
+        wait_s: float,
+        tell: Callable[[dict[str, Any]], None],
+    ) -> dict[str, Any]:
+        """Runs every VM once, with `calls` calls; they start within `spread_s`.
+
+        With `wait_s`, so long after the last start, while all wait for their first answer, {"now": "waiting"} is
+        said: the one who asks looks at the memory. The loop's lateness is taken from the first start to the last end.
+        """
+        import trio
+
         gc.collect()
         lateness, errors, waiting = Lateness(), [], 0
         asked = {"model": model, "prompt": PROMPT, "expect": ANSWER, "calls": calls}
@@ -233,7 +254,7 @@ class Luahost(Client):
 
         async def one(vm: Any, at: int) -> None:
             if spread_s:
-                await trio.sleep(spread_s * at / agents)
+                await trio.sleep(spread_s * at / len(vms))
             errors.extend(await self._run([vm], [asked]))
 
         async with trio.open_nursery() as around:
@@ -247,15 +268,9 @@ class Luahost(Client):
                     tell({"now": "waiting"})
             wall_s = time.perf_counter() - began
             around.cancel_scope.cancel()
-        used = {"host_s": time.process_time() - host_s, "worker_s": cpu_of_all(workers) - worker_s}
-        began = time.perf_counter()
-        async with trio.open_nursery() as nursery:
-            for vm in vms:
-                nursery.start_soon(vm.close)
         return {
-            **used,
-            "load_s": load_s,
-            "close_s": time.perf_counter() - began,
+            "host_s": time.process_time() - host_s,
+            "worker_s": cpu_of_all(workers) - worker_s,
             "wall_s": wall_s,
             "waiting": waiting,
             "errors": len(errors),
@@ -310,7 +325,7 @@ class Raw(Client):
             part = await sock.recv(65536)
             data += part
             head, _, body = data.partition(b"\r\n\r\n")
-            if not part or body and len(body) >= int(head[head.rindex(b":") + 1 :]):
+            if not part or (body and len(body) >= int(head[head.rindex(b":") + 1 :])):
                 break
         if self._answer not in body:
             raise Wrong(repr(data[:80]))
@@ -393,7 +408,9 @@ class OpenAI(Client):
 
     async def stream(self, model: str, events: int, on_delta: bool) -> None:
         text = []
-        async with await self._openai.chat.completions.create(model=model, messages=MESSAGES, stream=True) as stream:
+        async with await self._openai.chat.completions.create(
+            model=model, messages=MESSAGES, stream=True
+        ) as stream:
             async for event in stream:
                 if event.choices:
                     text.append(event.choices[0].delta.content or "")

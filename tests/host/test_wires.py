@@ -136,3 +136,25 @@ async def test_an_option_the_wire_does_not_take_is_a_warning_and_not_silence() -
         assert "temperature" not in echo.requests[0].body
     assert answer["ok"]
     assert answer["warnings"][0].startswith("temperature: o3")
+
+
+def test_a_kept_text_stands_in_the_history_once() -> None:
+    from luahost.ops.llm import _Heard
+    from luahost.wire.events import Keep, Text, ToolCall
+    from luahost.wire.messages import TextBlock, ToolUseBlock
+
+    heard = _Heard(lambda: 0.0)
+    signed = {"wire": "gemini", "signature": "abc"}
+    for event in (
+        Text("Let me "),
+        Text("see."),
+        Keep(TextBlock("see.", signed)),
+        ToolCall("c1", "look", {}, "{}", signed),
+        ToolCall("c2", "cut", None, '{"a'),
+    ):
+        heard.take(event)
+    assert heard.turn().content == [
+        TextBlock("Let me "),
+        TextBlock("see.", signed),
+        ToolUseBlock("c1", "look", {}, signed),
+    ]

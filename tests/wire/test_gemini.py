@@ -458,7 +458,7 @@ def test_s12_an_array_is_read_as_it_comes() -> None:
 
 
 def test_s12_an_escape_may_be_cut_and_what_stands_between_objects_is_not_held() -> None:
-    odd = 'a\\"}{[" \\\\'
+    odd = 'a\\"}}}}{ \\\\'  # one quote, so that a lost escape shows
     array = b"[" + b" " * 5000 + json.dumps(answer({"text": odd}, finish="STOP")).encode() + b"\n]"
     for pieces in ([array], [array[i : i + 1] for i in range(len(array))]):
         assert text(decode(*pieces, content_type=JSON, max_bytes=1000)) == odd

@@ -1,0 +1,173 @@
+"""Tools: the model's calls run in the VM, under the VM's own grants, and the session is sound however it ends."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from servers import FaultServer, sequence, status
+from test_llm import config_for
+from trio_tests import echo_config, in_trio
+
+from luahost import Grant, Host, Source
+from luahost.testing import EchoModel
+
+ADD = (
+    "{name = 'add', description = 'adds', parameters = {type = 'object', required = {'a', 'b'}, properties = {a = {type = 'integer'},"
+    " b = {type = 'integer'}}, additionalProperties = false}, run = function(args) ran = (ran or 0) + 1 return args.a + args.b end}"
+)
+
+
+def told_by(text: str) -> Source:
+    return Source(f"return function() local tools = {{{ADD}}} {text} end")
+
+
+async def run(echo: EchoModel, text: str, **grant: Any) -> tuple[Any, list[dict[str, Any]]]:
+    async with Host(echo_config(echo)) as host:
+        vm = await host.load(told_by(text), grants=[Grant.llm(**grant)])
+        answer = await vm.run()
+        stored = list(json.loads(vm.sessions.dump()).values())
+    return answer, stored[0] if stored else []
+
+
+def sound(stored: list[dict[str, Any]]) -> bool:
+    """Every call has its result in the next turn, and every result its call."""
+    waiting: set[str] = set()
+    for message in stored:
+        blocks = message["content"] if isinstance(message["content"], list) else []
+        results = {block["tool_use_id"] for block in blocks if block["type"] == "tool_result"}
+        if results != waiting:
+            return False
+        waiting = {block["id"] for block in blocks if block["type"] == "tool_use"}
+    return not waiting
+
+
+@in_trio
+async def test_the_calls_of_a_model_are_run_and_their_results_go_back() -> None:
+    with EchoModel() as echo:
+        answer, stored = await run(
+            echo,
+            'local r = orcs.llm(\'call add {"a": 2, "b": 3}\\ncall add {"a": 10, "b": 20}\', {tools = tools, resolve = true})\n'
+            "r.ran = ran return r",
+        )
+        assert echo.calls == 2
+        assert [tool["function"]["name"] for tool in echo.requests[0].body["tools"]] == ["add"]
+    assert answer["ok"], answer
+    assert answer["content"] == "Tool said: 5 30"
+    assert (answer["turns"], answer["ran"], answer["attempts"]) == (2, 2, 2)
+    assert answer["usage"]["total"] > 10
+    assert [message["role"] for message in stored] == ["user", "assistant", "user", "assistant"]
+    assert sound(stored)
+
+
+@in_trio
+async def test_what_goes_wrong_in_a_tool_is_told_to_the_model() -> None:
+    cases = {
+        'call add {"a": 2}': "arguments.b: is required",
+        'call add {"a": 2, "b": "x"}': "arguments.b: integer expected, got string",
+        'call add {"a": 1, "b": 2, "c": 3}': "arguments.c: no such argument",
+        "call sub {}": "there is no tool of this name",
+    }
+    for prompt, words in cases.items():
+        with EchoModel() as echo:
+            text = f"return orcs.llm({json.dumps(prompt)}, {{tools = tools, resolve = true}})"
+            answer, stored = await run(echo, text)
+        assert words in answer["content"], prompt
+        assert stored[2]["content"][0]["is_error"] is True
+        assert sound(stored)
+    with EchoModel() as echo:
+        answer, _ = await run(
+            echo,
+            "tools[1].run = function() error('no numbers today', 0) end\n"
+            'return orcs.llm(\'call add {"a": 2, "b": 3}\', {tools = tools, resolve = true})',
+        )
+    assert "no numbers today" in answer["content"]
+
+
+@in_trio
+async def test_a_tool_can_do_no_more_than_its_script() -> None:
+    with EchoModel() as echo:
+        answer, stored = await run(
+            echo,
+            "tools[1].run = function() return orcs.llm('inner', {session_id = 'inner'}) end\n"
+            "return orcs.llm('call add {\"a\": 2, \"b\": 3}', {tools = tools, resolve = true, session_id = 'outer'})",
+            max_calls=2,
+        )
+    # The tool's own call took the second of the two; the third is refused, and the session is sound.
+    assert answer["ok"] is False
+    assert answer["error_kind"] == "budget_exceeded"
+    assert sound(stored)
+
+
+@in_trio
+async def test_a_model_that_calls_for_ever_ends_at_the_limit_with_nothing_unanswered() -> None:
+    def again(messages: list[dict[str, Any]]) -> str:
+        return "unused"
+
+    del again
+    calls = b'{"choices":[{"message":{"role":"assistant","content":"hm ","tool_calls":[{"id":"c%d","type":"function","function":{"name":"add","arguments":"{\\"a\\":1,\\"b\\":1}"}}]},"finish_reason":"tool_calls"}]}'
+    answers = [status(200, calls % number, {"content-type": "application/json"}) for number in range(5)]
+    with FaultServer(sequence(answers)) as server:
+        async with Host(config_for(server.url)) as host:
+            vm = await host.load(
+                told_by("return orcs.llm('go', {tools = tools, resolve = true, max_tool_turns = 3})"),
+                grants=[Grant.llm()],
+            )
+            answer = await vm.run()
+            stored = next(iter(json.loads(vm.sessions.dump()).values()))
+        asked = [json.loads(request.body) for request in server.requests]
+    assert answer["error_kind"] == "tool_loop_limit"
+    assert (answer["turns"], answer["content"], len(answer["intents"])) == (3, "hm hm hm ", 1)
+    assert answer["session_id"]
+    assert sound(stored)
+    assert asked[1]["messages"][-1]["content"].endswith("[2 more tool turns]")
+    assert asked[2]["messages"][-1]["content"].endswith("[1 more tool turn]")
+
+
+@in_trio
+async def test_a_failure_after_a_round_keeps_the_round_and_its_results() -> None:
+    calls = b'{"choices":[{"message":{"role":"assistant","content":null,"tool_calls":[{"id":"c1","type":"function","function":{"name":"add","arguments":"{\\"a\\":1,\\"b\\":1}"}}]},"finish_reason":"tool_calls"}]}'
+    json_type = {"content-type": "application/json"}
+    with FaultServer(sequence([status(200, calls, json_type), status(400, b"{}", json_type)])) as server:
+        async with Host(config_for(server.url)) as host:
+            vm = await host.load(
+                told_by("return orcs.llm('go', {tools = tools, resolve = true})"), grants=[Grant.llm()]
+            )
+            answer = await vm.run()
+            stored = next(iter(json.loads(vm.sessions.dump()).values()))
+    assert answer["error_kind"] == "invalid_request"
+    assert [message["role"] for message in stored] == ["user", "assistant", "user"]
+    assert stored[2]["content"][0]["content"].startswith("2")
+    assert sound(stored)
+
+
+@in_trio
+async def test_an_answer_cut_off_by_its_length_is_continued_and_joined() -> None:
+    parts = [
+        b'{"choices":[{"message":{"content":"one, two, "},"finish_reason":"length"}]}',
+        b'{"choices":[{"message":{"content":"three."},"finish_reason":"stop"}]}',
+    ]
+    with FaultServer(
+        sequence([status(200, part, {"content-type": "application/json"}) for part in parts])
+    ) as server:
+        async with Host(config_for(server.url)) as host:
+            vm = await host.load(
+                told_by("return orcs.llm('count', {tools = tools, resolve = true})"), grants=[Grant.llm()]
+            )
+            answer = await vm.run()
+    assert (answer["content"], answer["stop_reason"], answer["turns"]) == ("one, two, three.", "end_turn", 2)
+
+
+@in_trio
+async def test_wrong_options_of_the_loop_are_named() -> None:
+    async with Host() as host:
+        vm = await host.load(Source("return function(o) return orcs.llm('x', o) end"), grants=[Grant.llm()])
+        for opts, field in [
+            ({"resolve": "yes"}, "resolve"),
+            ({"max_tool_turns": 0}, "max_tool_turns"),
+            ({"max_tool_turns": 101}, "max_tool_turns"),
+            ({"on_delta": 5}, "on_delta"),
+            ({"tools": 5}, "tools"),
+        ]:
+            answer = await vm.run(opts)
+            assert (answer["error_kind"], answer["detail"]["field"]) == ("invalid_options", field), answer

@@ -134,7 +134,11 @@ def test_the_readmes_refusal_is_the_real_one(here: Path) -> None:
 
 def test_the_tools_example_lets_the_model_look_things_up(here: Path) -> None:
     ran = luahost("run", str(EXAMPLES / "tools.lua"), "--json", "--grant", "llm", "--config", "echo.toml", cwd=here)
-    assert (ran.code, json.loads(ran.out)["answer"], json.loads(ran.out)["turns"]) == (0, "Tool said: 2\n[3 more tool turns]", 2), ran
+    assert (ran.code, json.loads(ran.out)["answer"], json.loads(ran.out)["turns"]) == (
+        0,
+        "Tool said: 2\n[3 more tool turns]",
+        2,
+    ), ran
     assert "the model looks up eggs" in ran.err
 
 

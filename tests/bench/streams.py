@@ -18,7 +18,7 @@ EVENTS = {"luahost": 4000, "raw": 4000, "httpx": 2000, "openai": 500, "litellm":
 
 
 def measure(report: Report, *, quick: bool, peers: str | None) -> None:
-    rounds, scale = (2, 4) if quick else (5, 1)
+    rounds, scale = (2, 4) if quick else (4, 1)
     with ExitStack() as stack:
         server = stack.enter_context(Server())
         clients = {name: stack.enter_context(Contestant(name, server)) for name in ("luahost", "raw", "httpx")}

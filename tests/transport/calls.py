@@ -229,9 +229,9 @@ class Stepwise:
             return
         while True:
             try:
-                piece = self._pieces.get(timeout=0.01)
+                piece = self._pieces.get_nowait()
             except queue.Empty:
-                if conn.peer_has_closed():
+                if not conn.wait(0.002):
                     return
                 continue
             if piece is None:

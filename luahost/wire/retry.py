@@ -200,7 +200,7 @@ def _table(failure: Failure, policy: RetryPolicy) -> bool:
 
 def _status(failure: Failure) -> int | None:
     """The status the server meant: of the answer or, in a 200, the number in the error's `code`."""
-    if failure.status is not None and failure.status >= 400:
+    if failure.status is not None and failure.status >= 300:
         return failure.status
     code = failure.provider_code or ""
     return int(code) if len(code) == 3 and code.isascii() and code.isdigit() and "400" <= code < "600" else None

@@ -1,7 +1,8 @@
 """The floor of calls: what one `orcs.llm` costs the host, beside httpx as it comes, the peers, and raw bytes.
 
 All contestants are processes of their own and take turns on one server, a warm-up round first, the same prompt
-and answer for all. CPU is that of the contestant's process: for luahost the host, and its workers apart.
+and answer for all. Before each turn every one makes a call on each connection, unmeasured: httpx closes idle ones
+after five seconds, and the others' turns take longer. CPU is that of the contestant's process: for luahost the host, and its workers apart.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def _at_a_time(report: Report, clients: dict[str, Contestant], *, at_once: int, 
     for turn in range(rounds + 1):
         for name, client in clients.items():
             calls = max(at_once, CALLS.get(name, FEW) // scale)
-            said = client.measured(do="calls", model="json-0", calls=calls, at_once=at_once)
+            said = client.measured(do="calls", model="json-0", calls=calls, at_once=at_once, warm=True)
             _check(report, name, said, f"{at_once} at a time")
             if turn:
                 cost[name].append({"host": said["host_s"] / calls * 1e6, "worker": said["worker_s"] / calls * 1e6})

@@ -1,6 +1,6 @@
 """The clients that are compared, each in a process of its own: `contestants.py NAME URL`, spoken to in lines of JSON.
 
-    {"do": "calls", "model": "json-0", "calls": 500, "at_once": 100, "cap_s": 60}
+    {"do": "calls", "model": "json-0", "calls": 500, "at_once": 100, "warm": true, "cap_s": 60}
     {"do": "stream", "model": "sse-1000-burst", "events": 1000, "streams": 3, "at_once": 1, "on_delta": false}
     {"do": "first", "times": 50}                    (luahost, raw) seconds to the first token of a stream
     {"do": "agents", "agents": 5000, …}             (luahost) see Luahost.agents
@@ -513,6 +513,8 @@ async def obey(client: Client, command: dict[str, Any]) -> dict[str, Any]:
         await client.prepare(command)
     cap_s = command.pop("cap_s", 120.0)
     act = client.calls if verb == "calls" else client.streams
+    if command.pop("warm", False):  # while others had their turn, idle connections may have run out
+        await act(**command | {"calls": command["at_once"]})
     gc.collect()
     workers = client.workers()
     worker_s, host_s, began = cpu_of_all(workers), time.process_time(), time.perf_counter()

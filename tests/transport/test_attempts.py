@@ -158,10 +158,7 @@ async def test_geminis_retry_info_is_a_wish_too(time_: FalseTime) -> None:
         (status(502), 2, None),
         (status(504), 2, None),
         (status(529), 2, None),
-        pytest.param(
-            *(status(302, headers={"Location": "/"}), 1, "http_error"),
-            marks=pytest.mark.xfail(reason="wire.retry._status takes a 3xx for no status, so it is tried again"),
-        ),
+        (status(302, headers={"Location": "/"}), 1, "http_error"),
         (status(429, b'{"error":{"code":"insufficient_quota","message":"pay"}}'), 1, "quota"),
         (status(429, b'{"error":{"code":"insufficient_quota","message":"pay"}}', {"Retry-After": "1"}), 1, "quota"),
     ],

@@ -30,7 +30,7 @@ LATE = 2.0  # times the deadline
 SIDE_BY_SIDE = max(2, os.cpu_count() or 2)
 
 HOST_DETAIL = re.compile(
-    r"site-packages|/work/|/usr/lib|/home/|/root/|/tmp/|\.py[\":]|Traceback \(most recent|lupa"
+    r"site-packages|/usr/lib|/home/|/root/|/tmp/|\.py[\":]|Traceback \(most recent|lupa"
 )
 
 

@@ -866,6 +866,6 @@ def test_aimock_cuts_a_stream(aimock: Origin, prompt: str) -> None:
         body = {"model": "m", "stream": True, "messages": [{"role": "user", "content": prompt}]}
         told = await call(time_, aimock, body=json.dumps(body).encode())
         assert (told.kind, told.report.attempts) == ("stream_incomplete", 1)
-        assert told.text.startswith("This answer")
+        assert told.text.startswith("This")
 
     case()

@@ -172,8 +172,8 @@ def test_many_calls_with_faults_and_cancels_leave_nothing() -> None:
 
     trio.run(soak)
     assert sum(ends.values()) == REQUESTS
-    assert ends["answered"] > REQUESTS // 20, ends
-    assert ends["cancelled"] > REQUESTS // 20, ends
+    assert ends["answered"] > REQUESTS // 50, ends
+    assert ends["cancelled"] > REQUESTS // 50, ends
     assert len(ends) > 8, ends
     assert descriptors() <= before, "sockets were left open"
     print(f"\n{REQUESTS} calls, {sent} requests, {time.perf_counter() - began:.0f} s: {dict(ends)}")

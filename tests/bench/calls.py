@@ -16,9 +16,8 @@ from figures import Contestant, Figure, Report, Server, digits
 CAP_S = 20.0
 WAITING = 1000
 
-# how many calls one round has, 100 at a time: about as long for each
-CALLS = {"luahost": 1000, "luahost-shared": 1000, "raw": 3000, "httpx": 300, "openai": 400, "anthropic": 400}
-FEW = 200
+CALLS = 1000
+"""Of one round, 100 at a time: the same for all, for the beginning costs pools more than what follows."""
 
 LABELS = {
     "luahost": "luahost, own workers",
@@ -57,7 +56,7 @@ def _at_a_time(report: Report, clients: dict[str, Contestant], *, at_once: int, 
     cost: dict[str, list[dict[str, Any]]] = {name: [] for name in clients}
     for turn in range(rounds + 1):
         for name, client in clients.items():
-            calls = max(at_once, CALLS.get(name, FEW) // scale)
+            calls = max(at_once, CALLS // scale)
             said = client.measured(do="calls", model="json-0", calls=calls, at_once=at_once, warm=True)
             _check(report, name, said, f"{at_once} at a time")
             if turn:

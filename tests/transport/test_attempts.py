@@ -352,7 +352,7 @@ def test_a_fault_has_its_kind_and_its_number_of_attempts(name: str, size: int) -
         with FaultServer(handler) as server:
             told = await call(time_, server, body=b"x" * size)
         assert told.outcome == (kind, attempts, 1.5 if attempts == 3 else 0.0)
-        assert told.report.reached
+        assert told.report.reached or "connecting" in name  # its connection may never have stood
         assert "127.0.0.1" in told.message or "answer" in told.message
 
     case()

@@ -29,9 +29,7 @@ SHORT = Limits(cpu_s=0.15, memory_bytes=64 << 20)
 LATE = 2.0  # times the deadline
 SIDE_BY_SIDE = max(2, os.cpu_count() or 2)
 
-HOST_DETAIL = re.compile(
-    r"site-packages|/usr/lib|/home/|/root/|/tmp/|\.py[\":]|Traceback \(most recent|lupa"
-)
+HOST_DETAIL = re.compile(r"site-packages|/usr/lib|/home/|/root/|/tmp/|\.py[\":]|Traceback \(most recent|lupa")
 
 
 class Session:

@@ -12,10 +12,10 @@ LLM_WIRE.md §2.4, §2.5; openai-openapi `CreateChatCompletionStreamResponse`; t
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from luahost.wire import failures, sniff
-from luahost.wire.events import End, Event, Failure, Start, StopReason, Text, Thinking, Usage
+from luahost.wire.endings import KEPT_OF_AN_ERROR, Endings
+from luahost.wire.events import Event, Failure, Start, StopReason, Text, Thinking, Usage
 from luahost.wire.lenient import NOT_READ, any_json
 from luahost.wire.openai_frames import (
     Delta,
@@ -32,13 +32,10 @@ from luahost.wire.openai_frames import (
 from luahost.wire.sse import BOM, MAX_EVENT_BYTES, EventTooLarge, SSEEvent, SSEParser
 from luahost.wire.tool_calls import ToolCalls
 
-_KEPT_OF_AN_ERROR = 256 * 1024
 
-
-class Decoder:
+class Decoder(Endings):
     """One answer: `feed` its bytes until `ended`, `close` at their end. Never raises, ends exactly once.
 
-    `started_content`: something the script can see was emitted, so a retry would repeat it.
     `answered`: the finish reason came; all that can still come is the usage.
     """
 
@@ -52,24 +49,16 @@ class Decoder:
         now_s: float | None = None,
         max_bytes: int = MAX_EVENT_BYTES,
     ) -> None:
-        self.ended = False
-        self.started_content = False
-        self._status = status
+        super().__init__(status, headers, now_s, max_bytes)
         self._content_type = content_type
-        self._headers = headers
         self._model = model
-        self._now_s = now_s  # only to understand a Retry-After that is a date
-        self._max = max_bytes
-        self._ok = 200 <= status < 300
         self._undecided = self._ok
         self._sse: SSEParser | None = None
-        self._body: bytearray = bytearray()  # not a stream, or not yet known
-        self._started = False
+        self._body = bytearray()  # not a stream, or not yet known
         self._id = ""
         self._spoke = False  # choice 0 came with a message, be it empty
         self._texted = False
         self._called = False
-        self._reason: str | None = None
         self._refusal: list[str] = []
         self._refusal_bytes = 0
         self._calls = ToolCalls()
@@ -106,8 +95,7 @@ class Decoder:
             if self._sse is not None:
                 self._read(self._sse, bytes(self._body), out)
         if not self._ok:
-            body = bytes(self._body)
-            self._failed(failures.classify(self._status, self._headers, body, now_s=self._now_s), out)
+            self._refused(bytes(self._body), out)
         elif self._sse is None:
             self._read_body(bytes(self._body), dropped, out)
         elif not self.ended:
@@ -126,7 +114,7 @@ class Decoder:
 
     def _bound_body(self, out: list[Event]) -> None:
         if not self._ok:
-            del self._body[_KEPT_OF_AN_ERROR:]
+            del self._body[KEPT_OF_AN_ERROR:]
         elif len(self._body) > self._max:
             self._too_large(out)
 
@@ -289,32 +277,8 @@ class Decoder:
         else:
             self._end("tool_use" if self._called else "end_turn", None, out)
 
-    def _in_band(self, error: Any, out: list[Event]) -> None:
-        status, now_s = self._status, self._now_s
-        self._failed(failures.classify_in_band(error, self._headers, status=status, now_s=now_s), out)
-
-    def _garbage(self, data: bytes, out: list[Event]) -> None:
-        seen = failures.excerpt(data, 200)
-        self._fail("parse_error", f"the answer is not JSON: {seen}" if seen else "the answer is empty", out)
-
-    def _too_large(self, out: list[Event]) -> None:
-        self._fail("too_large", f"the answer, or one event of it, is larger than {self._max} bytes", out)
-
-    def _incomplete(self, dropped: bool, out: list[Event]) -> None:
-        how = "the connection broke" if dropped else "the server closed the stream"
-        when = "before the answer was complete" if self._started else "before the answer began"
-        self._fail("stream_incomplete", f"{how} {when}", out)
-
-    def _fail(self, kind: str, message: str, out: list[Event], stop: StopReason | None = None) -> None:
-        failure = Failure(kind=kind, message=message, retryable=kind in failures.RETRYABLE, status=self._status)
-        self._failed(failure, out, stop)
-
-    def _failed(self, failure: Failure, out: list[Event], stop: StopReason | None = None) -> None:
-        self._end(stop or failures.stop_reason(failure.kind), failure, out)
-
     def _end(self, stop_reason: StopReason, failure: Failure | None, out: list[Event]) -> None:
         if self._usage is not None:
             out.append(self._usage)
-        out.append(End(stop_reason, self._reason, failure))
-        self.ended = True
+        super()._end(stop_reason, failure, out)
         self._body = bytearray()

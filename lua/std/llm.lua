@@ -1,4 +1,4 @@
--- The language model: orcs.llm, orcs.llm_ping, and the VM's own store of sessions.
+-- The language model: orcs.llm, orcs.llm_ping.
 --
 -- Every call goes to the host, which decides; a refusal is a value ({ok=false, error_kind=…}), never an
 -- error. The closures stay the same whatever is granted or revoked, so a local copy of orcs.llm is as good as
@@ -7,21 +7,8 @@
 local K = ...
 local type, error, next, pcall = K.raw.base.type, K.raw.base.error, K.raw.base.next, K.pcall
 local running, tointeger = K.raw.coroutine.running, K.raw.math.tointeger
-local sub = K.raw.string.sub
+local invalid, expect_options = K.invalid, K.expect_options
 local call, encode, orcs, streaming = K.call, K.encode, K.orcs, K.streaming
-
-local function invalid(message, field)
-  if field and sub(field, 1, 5) == "opts." then
-    message, field = sub(message, 6), sub(field, 6)
-  end
-  return { ok = false, error = message, error_kind = "invalid_options", retryable = false, detail = { field = field } }
-end
-
-local function expect_options(opts, n, name)
-  if opts ~= nil and type(opts) ~= "table" then
-    error("bad argument #" .. n .. " to '" .. name .. "' (table expected, got " .. type(opts) .. ")", 3)
-  end
-end
 
 -- Gives each text to the script's callback, in a coroutine marked as streaming.
 local function feeder(on_delta)
@@ -79,16 +66,4 @@ function orcs.llm_ping(opts)
   local args, message, field = encode({ opts = opts or {} })
   if not args then return invalid(message, field) end
   return call("llm_ping", args)
-end
-
-function orcs.llm_dump_sessions() return call("sessions.dump", "\xc0") end
-
-function orcs.llm_load_sessions(json, opts)
-  if type(json) ~= "string" then
-    error("bad argument #1 to 'llm_load_sessions' (string expected, got " .. (json == nil and "no value" or type(json)) .. ")", 2)
-  end
-  expect_options(opts, 2, "llm_load_sessions")
-  local args, message, field = encode({ json = json, opts = opts or {} })
-  if not args then return invalid(message, field) end
-  return call("sessions.load", args)
 end

@@ -23,12 +23,14 @@ BOOT = (
     "boot/tables.lua",
     "std/output.lua",
     "boot/tasks.lua",
+    "std/options.lua",
     "std/data.lua",
     "std/clock.lua",
     "std/caps.lua",
     "std/modules.lua",
     "std/tools.lua",
     "std/llm.lua",
+    "std/sessions.lua",
     "boot/seal.lua",
 )
 

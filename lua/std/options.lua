@@ -1,0 +1,30 @@
+-- What every call with an options table checks: its type, and how a wrong one is answered.
+--
+-- A wrong option is a value, {ok=false, error_kind="invalid_options", detail={field}}; a wrong positional argument is
+-- an error at the caller's line.
+
+local K = ...
+local type, error, sub = K.raw.base.type, K.raw.base.error, K.raw.string.sub
+
+local function came(v) return v == nil and "no value" or type(v) end
+
+-- A failed result; `field` is a path that may begin with "opts.".
+function K.invalid(message, field)
+  if field and sub(field, 1, 5) == "opts." then
+    message, field = sub(message, 6), sub(field, 6)
+  end
+  return { ok = false, error = message, error_kind = "invalid_options", retryable = false, detail = { field = field } }
+end
+
+-- Raises at the line that called the public function `name`, whose argument `n` should be a `wanted`.
+function K.expect(v, wanted, n, name)
+  if type(v) ~= wanted then
+    error("bad argument #" .. n .. " to '" .. name .. "' (" .. wanted .. " expected, got " .. came(v) .. ")", 3)
+  end
+end
+
+function K.expect_options(opts, n, name)
+  if opts ~= nil and type(opts) ~= "table" then
+    error("bad argument #" .. n .. " to '" .. name .. "' (table expected, got " .. type(opts) .. ")", 3)
+  end
+end

@@ -254,7 +254,7 @@ class Vm:
     async def _insist(self, steps: int) -> None:
         with trio.CancelScope(shield=True):
             await trio.sleep(CANCEL_GRACE_S)
-        if self._port.lost is None and self._port.steps_done < steps and self.limits.isolation == "vm":
+        if self._port.lost is None and self._port.steps_done < steps and self._port.alone:
             self._port.worker.kill(Stopped("the script did not end when it was cancelled", kind="cancelled"))
 
     async def _end(self, why: LuahostError) -> None:

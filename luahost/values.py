@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 
@@ -16,7 +16,8 @@ from luahost.errors import ConfigError
 
 Value = Any  # None | bool | int | float | str | bytes | list[Value] | dict[str, Value]
 
-Isolation = Literal["vm", "shared"]
+Isolation = Literal["vm", "tree", "shared"]
+ISOLATIONS: tuple[Isolation, ...] = get_args(Isolation)
 
 MAX_DEPTH = 64
 """No value that crosses the border is nested deeper."""
@@ -33,8 +34,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     wall_s         seconds of wall clock in one activation, waits included; None is no limit
     output_bytes   what print, orcs.output and orcs.log may write in one activation; the rest is dropped
     value_bytes    one value across the border, either way; never deeper than 64
-    isolation      "vm": a worker process of its own. "shared": packed with others in a few workers, for
-                   scripts you trust not to attack each other
+    isolation      "vm": a worker process of its own. "tree": one worker for an agent and all its children.
+                   "shared": packed with others in a few workers, for scripts you trust not to attack each other
     """
 
     memory_bytes: int = 64 * 1024 * 1024
@@ -51,8 +52,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             _between("wall_s", self.wall_s, 0.001, 86_400 * 365)
         _between("output_bytes", self.output_bytes, 0, 1 << 32)
         _between("value_bytes", self.value_bytes, 1024, 1 << 30)
-        if self.isolation not in ("vm", "shared"):
-            raise ConfigError(f'isolation: "vm" or "shared" expected, got {self.isolation!r}')
+        if self.isolation not in ISOLATIONS:
+            raise ConfigError(f'isolation: "vm", "tree" or "shared" expected, got {self.isolation!r}')
 
 
 def _between(name: str, value: float, low: float, high: float) -> None:

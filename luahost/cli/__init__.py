@@ -79,7 +79,7 @@ debug_option = click.option(
 @click.option("--memory", metavar="SIZE", help="Lua heap, like 64MiB.")
 @click.option("--cpu", type=float, metavar="S", help="CPU seconds of one activation.")
 @click.option(
-    "--isolation", type=click.Choice(["vm", "shared"]), help="A worker process of its own, or a shared one."
+    "--isolation", type=click.Choice(["vm", "tree", "shared"]), help="One worker process per VM, per tree, or for many."
 )
 @click.option("--json", "json_", is_flag=True, help="Only the result on stdout, as one line of JSON.")
 @debug_option

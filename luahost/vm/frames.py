@@ -27,6 +27,7 @@ STEPPED, OUTPUT = 4, 5  # worker → host
 
 _FRAME = struct.Struct("<IBI")
 FRAME_HEAD = _FRAME.size
+LARGEST = 0xFFFFFFFF
 FRAME_SPARE = 1 << 20
 """A frame may be this much longer than the largest value: heads, several wants in one step."""
 
@@ -49,7 +50,7 @@ class FrameReader:
 
     def __init__(self, max_bytes: int) -> None:
         self._buffer = bytearray()
-        self._max = max_bytes
+        self.max_bytes = max_bytes
 
     def feed(self, data: bytes) -> list[tuple[int, int, bytes]]:
         buffer = self._buffer
@@ -58,8 +59,8 @@ class FrameReader:
         at, size = 0, len(buffer)
         while size - at >= FRAME_HEAD:
             length, kind, vm = _FRAME.unpack_from(buffer, at)
-            if not 5 <= length <= self._max:
-                raise FrameError(f"a frame of {length} bytes, where at most {self._max} may come")
+            if not 5 <= length <= self.max_bytes:
+                raise FrameError(f"a frame of {length} bytes, where at most {self.max_bytes} may come")
             end = at + 4 + length
             if end > size:
                 break

@@ -22,13 +22,13 @@ import traceback
 
 from luahost.worker import confine, loop
 
-REQUEST = struct.Struct("<BqqI")  # verb, pid or 0, address space bytes, max frame bytes
+REQUEST = struct.Struct("<Bqq")  # verb, pid or 0, address space bytes
 ANSWER = struct.Struct("<Bq")  # verb, pid or status or errno
 FORK, BURY = 1, 2
 READY, FORKED, BURIED, FAILED = 1, 2, 3, 4  # READY carries 1 if the kernel takes the seccomp filter
 
 
-def _become_worker(fd: int, zygote: int, address_space: int, max_frame: int, prepared: loop.Prepared) -> None:
+def _become_worker(fd: int, zygote: int, address_space: int, prepared: loop.Prepared) -> None:
     """Never returns."""
     status = 1
     try:
@@ -37,7 +37,7 @@ def _become_worker(fd: int, zygote: int, address_space: int, max_frame: int, pre
         confine.limit(address_space)
         sock = socket.socket(fileno=confine.SOCKET_FD)
         confine.close_the_cage()
-        loop.run(sock, prepared, max_frame)
+        loop.run(sock, prepared)
         status = 0
     finally:
         os._exit(status)
@@ -54,7 +54,7 @@ def _serve(control: socket.socket, prepared: loop.Prepared) -> None:
             if not more:
                 return
             data += more
-        verb, pid, address_space, max_frame = REQUEST.unpack(data)
+        verb, pid, address_space = REQUEST.unpack(data)
         if verb == FORK:
             try:
                 child = os.fork()
@@ -62,7 +62,7 @@ def _serve(control: socket.socket, prepared: loop.Prepared) -> None:
                 control.sendall(ANSWER.pack(FAILED, error.errno or 0))
                 child = -1
             if child == 0:
-                _become_worker(fds[0], me, address_space, max_frame, prepared)
+                _become_worker(fds[0], me, address_space, prepared)
             for fd in fds:
                 os.close(fd)
             if child > 0:

@@ -1,6 +1,7 @@
 """The pool: gives every VM a port, in a worker of its own or in a shared one, and replaces what breaks.
 
     isolation="vm"      one worker per VM; closing the VM kills the process
+    isolation="tree"    one worker per agent tree; closing the last VM of it kills the process
     isolation="shared"  VMs are spread over a few workers that live on
 
 A dead zygote is replaced when the next worker is needed. The watchdog task looks at workers that have a step
@@ -27,6 +28,8 @@ IDLE_SWEEP_S = 1.0
 CPU_GRACE_S = 0.1  # the VM's own hook comes first: it ends a script gently and knows the line
 WALL_FACTOR, WALL_SPARE_S = 4.0, 5.0  # a step that neither ends nor uses CPU: stopped from outside, or lying
 WORKER_SPARE_BYTES = 192 * 1024 * 1024  # address space for Python, the allocator and buffers
+TREE_VMS = 16
+"""A tree's worker has address space for so many VMs with full heaps; most heaps are never full."""
 
 
 class Pool:
@@ -35,6 +38,7 @@ class Pool:
     def __init__(self, nursery: trio.Nursery, zygote: Zygote, seed: random.Random) -> None:
         self._nursery, self._zygote, self._seed = nursery, zygote, seed
         self._shared: list[Worker] = []
+        self._trees: dict[int, Worker] = {}
         self._workers: set[Worker] = set()
         self._last_vm = 0
         self._spawning = trio.Lock()
@@ -47,24 +51,32 @@ class Pool:
     def worker_pids(self) -> list[int]:
         return [worker.pid for worker in self._workers]
 
-    async def open(self, limits: Limits) -> Port:
-        """A VM, booted and empty, behind its port."""
-        worker = await self._spawn(limits) if limits.isolation == "vm" else await self._share(limits)
+    async def open(self, limits: Limits, *, tree: int | None = None) -> Port:
+        """A VM, booted and empty, behind its port. A child is given its parent's `port.tree`; a root none."""
         self._last_vm += 1
+        vm = self._last_vm & 0xFFFFFFFF
+        tree = vm if tree is None else tree
+        if limits.isolation == "vm":
+            worker = await self._spawn(limits)
+        elif limits.isolation == "tree":
+            worker = await self._join(tree, limits)
+        else:
+            worker = await self._share(limits)
         seed = (self._seed.getrandbits(63), self._seed.getrandbits(63))
         spec = frames.OpenVM(limits.memory_bytes, limits.cpu_s, limits.output_bytes, limits.value_bytes, *seed)
-        return worker.open(self._last_vm & 0xFFFFFFFF, limits, spec)
+        return worker.open(vm, limits, spec, tree)
 
     async def close(self, port: Port) -> None:
         """Ends the VM; returns when nothing of it is left."""
-        if port.limits.isolation == "vm":
-            port.worker.kill(Stopped("the VM was closed", kind="closed"))
+        worker, closed = port.worker, Stopped("the VM was closed", kind="closed")
+        if port.limits.isolation != "vm":
+            worker.drop(port)
+            port.fail(closed)
+        if port.limits.isolation == "vm" or (port.limits.isolation == "tree" and not worker.ports):
+            worker.kill(closed)
             with trio.CancelScope(shield=True):
-                await port.worker.gone.wait()
-            self._workers.discard(port.worker)
-        else:
-            port.worker.drop(port)
-            port.fail(Stopped("the VM was closed", kind="closed"))
+                await worker.gone.wait()
+            self._workers.discard(worker)
 
     async def _share(self, limits: Limits) -> Worker:
         async with self._spawning:
@@ -73,16 +85,24 @@ class Pool:
                 self._shared.append(await self._spawn(limits))
         return min(self._shared, key=lambda worker: len(worker.ports))
 
+    async def _join(self, tree: int, limits: Limits) -> Worker:
+        async with self._spawning:
+            worker = self._trees.get(tree)
+            if worker is None or not worker.alive:
+                self._trees = {key: held for key, held in self._trees.items() if held.alive}
+                worker = self._trees[tree] = await self._spawn(limits)
+        return worker
+
     async def _spawn(self, limits: Limits) -> Worker:
-        space = 2 * limits.memory_bytes + 8 * limits.value_bytes + WORKER_SPARE_BYTES
+        vms = TREE_VMS if limits.isolation == "tree" else 1
+        space = 2 * limits.memory_bytes * vms + 8 * limits.value_bytes + WORKER_SPARE_BYTES
         if limits.isolation == "shared":
             space = 0  # any number of VMs may come; each has its heap limit
-        max_frame = limits.value_bytes + frames.FRAME_SPARE
         for _ in range(2):
             if not self._zygote.alive:
                 self._zygote = Zygote()
             try:
-                pid, sock = await self._zygote.fork(space, max_frame)
+                pid, sock = await self._zygote.fork(space)
             except ZygoteLost as lost:
                 why = str(lost)
                 continue
@@ -127,7 +147,7 @@ class Pool:
 
 def _overrun(worker: Worker, now: float) -> LuahostError | None:
     limit = worker.limits.cpu_s
-    if worker.limits.isolation == "shared":
+    if worker.limits.isolation != "vm":
         limit = max((port.limits.cpu_s for port in worker.ports.values()), default=limit)
     used = worker.cpu_s() - worker.cpu_mark_s
     if used > limit + CPU_GRACE_S + limit * 0.02:

@@ -33,9 +33,10 @@ FRAMES_AT_ONCE = 100
 class Port:
     """One VM's place in a worker. The callbacks are set by the bridge; none of them may wait or raise."""
 
-    def __init__(self, worker: Worker, vm: int, limits: Limits) -> None:
+    def __init__(self, worker: Worker, vm: int, limits: Limits, tree: int) -> None:
         self.worker = worker
         self.vm = vm
+        self.tree = tree  # the agent tree it belongs to: its root's number
         self.limits = limits
         self.steps_open = 0  # sent and not yet answered
         self.steps_done = 0
@@ -43,6 +44,11 @@ class Port:
         self.on_step: Callable[[list[frames.Want]], None] = lambda wants: None
         self.on_output: Callable[[str, str], None] = lambda kind, text: None
         self.on_lost: Callable[[LuahostError], None] = lambda error: None
+
+    @property
+    def alone(self) -> bool:
+        """Whether no other VM would be lost with its worker."""
+        return len(self.worker.ports) <= 1
 
     def send(self, message: bytes) -> None:
         """One message for the VM; nothing happens when its worker is gone."""
@@ -69,7 +75,7 @@ class Worker:
         self.steps_open = 0  # VMs with a step under way
         self.steps_begun = 0
         self._idle_mark: tuple[float, int] | None = None  # CPU clock and steps_begun at the watchdog's last look
-        self.cpu_mark_s = 0.0  # the CPU clock when the activation (isolation vm) or the step (shared) began
+        self.cpu_mark_s = 0.0  # the CPU clock when the activation (isolation vm) or the step (others) began
         self.wall_mark_s = 0.0  # the wall clock when the oldest step under way began
         self._sock = sock
         self._reader = frames.FrameReader(limits.value_bytes + frames.FRAME_SPARE)
@@ -79,8 +85,9 @@ class Worker:
 
     # ── for ports ───────────────────────────────────────────────────────────────────────────────────────
 
-    def open(self, vm: int, limits: Limits, spec: frames.OpenVM) -> Port:
-        port = self.ports[vm] = Port(self, vm, limits)
+    def open(self, vm: int, limits: Limits, spec: frames.OpenVM, tree: int) -> Port:
+        port = self.ports[vm] = Port(self, vm, limits, tree)
+        self._reader.max_bytes = max(self._reader.max_bytes, limits.value_bytes + frames.FRAME_SPARE)
         self.write(frames.frame(frames.OPEN, vm, spec.pack()))
         return port
 
@@ -131,7 +138,7 @@ class Worker:
 
     def _mark_step(self) -> None:
         self.wall_mark_s = time.monotonic()
-        if self.limits.isolation == "shared":
+        if self.limits.isolation != "vm":
             self.cpu_mark_s = self.cpu_s()
 
     def cpu_s(self) -> float:
@@ -189,7 +196,7 @@ class Worker:
     def _dispatch(self, kind: int, vm: int, payload: bytes) -> None:
         port = self.ports.get(vm)
         if port is None:
-            if self.limits.isolation == "shared" and kind in (frames.STEPPED, frames.OUTPUT):
+            if self.limits.isolation != "vm" and kind in (frames.STEPPED, frames.OUTPUT):
                 return  # closed while its last step was under way
             raise frames.FrameError(f"a frame of VM {vm}, which it does not hold")
         if kind == frames.STEPPED:

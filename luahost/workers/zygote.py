@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import trio
 
 # The worker program imports from here and is never imported: these are its constants, spelt again.
-_REQUEST = struct.Struct("<BqqI")
+_REQUEST = struct.Struct("<Bqq")
 _ANSWER = struct.Struct("<Bq")
 _FORK, _BURY = 1, 2
 _READY, _FORKED, _BURIED, _FAILED = 1, 2, 3, 4
@@ -75,12 +75,12 @@ class Zygote:
     def pid(self) -> int:
         return self._process.pid
 
-    async def fork(self, address_space_bytes: int, max_frame: int) -> tuple[int, socket.socket]:
+    async def fork(self, address_space_bytes: int) -> tuple[int, socket.socket]:
         """A new worker: its pid and the host's end of its socket, non-blocking."""
         ours, theirs = socket.socketpair()
         try:
             with theirs:
-                verb, value = await self._exchange(_REQUEST.pack(_FORK, 0, address_space_bytes, max_frame), theirs)
+                verb, value = await self._exchange(_REQUEST.pack(_FORK, 0, address_space_bytes), theirs)
         except BaseException:
             ours.close()
             raise
@@ -93,7 +93,7 @@ class Zygote:
     async def bury(self, pid: int) -> int:
         """Reaps a worker that was killed or ended; its wait status, -1 when it is not known."""
         try:
-            _, status = await self._exchange(_REQUEST.pack(_BURY, pid, 0, 0), None)
+            _, status = await self._exchange(_REQUEST.pack(_BURY, pid, 0), None)
         except ZygoteLost:
             return -1
         return status

@@ -176,8 +176,8 @@ class Arena:
         pool = self.host._pool
         opened = pool.open
 
-        async def open(limits: Limits) -> Port:
-            port = await opened(limits)
+        async def open(limits: Limits, **options: Any) -> Port:
+            port = await opened(limits, **options)
             ports = _port.get()
             if ports is not None:
                 ports.append(port)

@@ -41,12 +41,12 @@ class Liar:
         self._nursery, self._tell = nursery, tell
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
 
-    async def fork(self, address_space_bytes: int, max_frame: int) -> tuple[int, socket.socket]:
+    async def fork(self, address_space_bytes: int) -> tuple[int, socket.socket]:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         process = subprocess.Popen(["sleep", "600"])  # noqa: ASYNC220 - forks at once
         self._processes[process.pid] = process
-        self._nursery.start_soon(self._lie, trio.socket.from_stdlib_socket(theirs), max_frame, process)
+        self._nursery.start_soon(self._lie, trio.socket.from_stdlib_socket(theirs), process)
         return process.pid, ours
 
     async def bury(self, pid: int) -> int:
@@ -55,8 +55,8 @@ class Liar:
         process.wait()
         return 9
 
-    async def _lie(self, sock: Any, max_frame: int, process: subprocess.Popen[bytes]) -> None:
-        talk = Talk(sock, max_frame)
+    async def _lie(self, sock: Any, process: subprocess.Popen[bytes]) -> None:
+        talk = Talk(sock)
         try:
             async with aclosing(self._tell(talk)) as lies:
                 async for data in lies:
@@ -74,10 +74,10 @@ class Liar:
 class Talk:
     """What the liar hears, and how it would answer."""
 
-    def __init__(self, sock: Any, max_frame: int) -> None:
+    def __init__(self, sock: Any) -> None:
         self._sock, self._reader = sock, frames.FrameReader(1 << 30)
         self._heard: list[tuple[int, int, bytes]] = []
-        self.max_frame = max_frame
+        self.max_frame = LIMITS.value_bytes + frames.FRAME_SPARE
         self.vm = 0
         self.task = 0
 

@@ -197,7 +197,7 @@ async def test_a_result_that_cannot_cross_is_a_script_error_naming_the_place() -
 # ── limits ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("isolation", ["vm", "shared"])
+@pytest.mark.parametrize("isolation", ["vm", "tree", "shared"])
 def test_each_limit_ends_its_vm_with_its_name_and_no_other(isolation: str) -> None:
     @in_trio
     async def case() -> None:

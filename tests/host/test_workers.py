@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from trio_tests import children, descriptors, in_trio, library_threads, zombies
 from luahost import Exhausted, Host, HostFault, Limits, LuahostError, Source, Stopped
 
 SHARED = Limits(isolation="shared")
+TREE = Limits(isolation="tree")
 # One C call that no hook interrupts and the guards do not know of yet: comparing long texts byte by byte.
 STUCK = Source(
     'local a, b = ("\\0"):rep(8000000) .. "x", ("\\0"):rep(8000000) .. "y"\n'
@@ -42,6 +44,84 @@ async def test_each_vm_has_a_worker_of_its_own_and_shared_ones_do_not() -> None:
         assert len({worker_pid(vm) for vm in own}) == 3
         assert len({worker_pid(vm) for vm in shared}) <= 4
         assert not {worker_pid(vm) for vm in own} & {worker_pid(vm) for vm in shared}
+
+
+async def child_of(parent, text: str, limits: Limits = TREE):
+    """A VM of the same tree, as the host makes children."""
+    host, pool = parent._host, parent._host._pool
+    opened = pool.open
+    pool.open = partial(opened, tree=parent._port.tree)
+    try:
+        return await host.load(Source(text), limits=limits)
+    finally:
+        pool.open = opened
+
+
+@in_trio
+async def test_the_vms_of_one_tree_share_a_worker_and_another_tree_has_another() -> None:
+    async with Host() as host:
+        roots = [await host.load(Source("return 'root'"), limits=TREE) for _ in range(2)]
+        family = [await child_of(roots[0], f"return {i}") for i in range(3)]
+        grandchild = await child_of(family[0], "return 'grandchild'")
+        alone = await child_of(roots[0], "return 1", Limits())
+        ours = {worker_pid(vm) for vm in (roots[0], *family, grandchild)}
+        assert len(ours) == 1
+        assert len({*ours, worker_pid(roots[1]), worker_pid(alone)}) == 3
+        assert [await vm.run() for vm in family] == [0, 1, 2]
+        # The worker lives as long as one VM of its tree.
+        pid = ours.pop()
+        for vm in (roots[0], *family):
+            await vm.close()
+        assert await grandchild.run() == "grandchild"
+        assert pid in host._pool.worker_pids
+        await grandchild.close()
+        assert pid not in host._pool.worker_pids
+        assert await roots[1].run() == "root"
+
+
+@in_trio
+async def test_vms_of_a_tree_that_open_at_once_still_share_one_worker() -> None:
+    async with Host() as host:
+        pool, ports = host._pool, []
+
+        async def open_one() -> None:
+            ports.append(await pool.open(TREE, tree=7))
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(5):
+                nursery.start_soon(open_one)
+        assert len({port.worker for port in ports}) == 1
+        for port in ports:
+            await pool.close(port)
+        assert pool.worker_pids == []
+
+
+@in_trio
+async def test_a_crash_ends_its_own_tree_and_no_other() -> None:
+    async with Host() as host:
+        root, other = [await host.load(Source("return 'well'"), limits=TREE) for _ in range(2)]
+        child = await child_of(root, "return function() orcs.sleep(60) end")
+        os.kill(worker_pid(child), signal.SIGSEGV)
+        for vm in (root, child):
+            with pytest.raises(HostFault, match="SIGSEGV"):
+                await vm.run()
+        assert await other.run() == "well"
+        again = await child_of(root, "return 'again'")  # the tree gets a new worker when it needs one
+        assert await again.run() == "again"
+
+
+@pytest.mark.parametrize("isolation", ["tree", "shared"])
+def test_a_later_vm_of_a_worker_may_carry_larger_values_than_the_first(isolation: str) -> None:
+    @in_trio
+    async def case() -> None:
+        async with Host() as host:
+            small = await host.load(Source("return 1"), limits=Limits(isolation=isolation, value_bytes=1024))
+            limits = Limits(isolation=isolation, value_bytes=4 << 20)
+            large = await child_of(small, "return function(text) return text .. '!' end", limits)
+            assert len(await large.run("x" * (3 << 20))) == (3 << 20) + 1
+            assert await small.run() == 1
+
+    case()
 
 
 @in_trio
@@ -227,7 +307,7 @@ async def test_an_error_inside_the_block_reaches_the_caller_as_it_is() -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("isolation", ["vm", "shared"])
+@pytest.mark.parametrize("isolation", ["vm", "tree", "shared"])
 def test_create_run_close_leaves_nothing(isolation: str) -> None:
     """LUAHOST_CYCLES=10000 runs the full number; a test run has a small budget."""
     cycles = int(os.environ.get("LUAHOST_CYCLES", "150"))
@@ -244,7 +324,7 @@ def test_create_run_close_leaves_nothing(isolation: str) -> None:
                 await vm.close()
             assert descriptors() == before
             assert not zombies()
-            assert len(host._pool.worker_pids) <= (0 if isolation == "vm" else 4)
+            assert len(host._pool.worker_pids) <= (4 if isolation == "shared" else 0)
             assert _resident_bytes() - memory < 8 << 20
             assert not host._vms
 

@@ -79,7 +79,9 @@ debug_option = click.option(
 @click.option("--memory", metavar="SIZE", help="Lua heap, like 64MiB.")
 @click.option("--cpu", type=float, metavar="S", help="CPU seconds of one activation.")
 @click.option(
-    "--isolation", type=click.Choice(["vm", "tree", "shared"]), help="One worker process per VM, per tree, or for many."
+    "--isolation",
+    type=click.Choice(["vm", "tree", "shared"]),
+    help="One worker process per VM, per tree, or for many.",
 )
 @click.option("--json", "json_", is_flag=True, help="Only the result on stdout, as one line of JSON.")
 @debug_option

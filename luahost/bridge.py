@@ -21,7 +21,9 @@ import msgspec
 import trio
 
 from luahost.errors import ConfigError, HostFault, LuahostError
-from luahost.gate.grants import KINDS, Grant
+from luahost.gate.constraints import KINDS
+from luahost.gate.grants import Grant
+from luahost.gate.permits import Action
 from luahost.gate.policy import Refusal, decide, expired, no_grant
 from luahost.journal import Journal, Record
 from luahost.ops import results
@@ -251,12 +253,7 @@ class Bridge:
         record = self._record(row, call, permit if isinstance(permit, Refusal) else None, plan.action, grant)
         if isinstance(permit, Refusal):
             self._audit(record)
-            about = {
-                "provider": plan.action.provider,
-                "model": plan.action.model,
-                "host": str(plan.action.origin),
-            }
-            return self._refused(results.refused(row.capability, permit, **about))
+            return self._refused(results.refused(row.capability, permit, **plan.action.about()))
         began = world.monotonic_s()
         flights = self._flights[row.capability]
         flights.add(entry)
@@ -306,7 +303,8 @@ class Bridge:
         """The answer of a call that the gate ended: what the script already heard is in it."""
         assert entry.ended is not None
         partial = "".join(entry.said) or None
-        return self._refused(results.refused("llm", entry.ended, partial=partial))
+        capability = SYSCALLS[entry.op].capability or ""
+        return self._refused(results.refused(capability, entry.ended, partial=partial))
 
     def _refused(self, result: Result) -> Result:
         self.denied += 1
@@ -319,7 +317,7 @@ class Bridge:
         row: Syscall,
         call: frames.Call,
         refusal: Refusal | None,
-        action: Any = None,
+        action: Action | None = None,
         grant: Grant | None = None,
     ) -> Record:
         record = Record(
@@ -335,11 +333,8 @@ class Bridge:
         if refusal is not None:
             record.error_kind = refusal.kind
         if action is not None:
-            record.host, record.provider, record.model = (
-                str(action.origin),
-                action.provider,
-                action.model or "",
-            )
+            for name, value in action.about().items():
+                setattr(record, name, value or "")
         if grant is not None:
             record.grant, record.grant_ids = str(grant), [each.id for each in grant.chain()]
         return record

@@ -22,7 +22,8 @@ from typing import Any, TypeVar
 import msgspec
 
 from luahost.errors import ConfigError
-from luahost.gate.grants import KINDS, Grant
+from luahost.gate.constraints import KINDS
+from luahost.gate.grants import Grant
 from luahost.ops.providers import PROVIDERS, Provider
 from luahost.transport.settings import Deadlines, TransportSettings
 from luahost.values import SOURCE_BYTES, Limits, Source, nearest, parse_size

@@ -21,7 +21,7 @@ from servers import FaultServer, html_instead_of_json, unused_port
 
 from luahost.cli import asking, given, main
 from luahost.errors import WorldError
-from luahost.gate.grants import LUA_NAMES
+from luahost.gate.constraints import LUA_NAMES
 from luahost.syscalls import SYSCALLS
 from luahost.testing import EchoModel
 from luahost.worker.check import names_of_orcs

@@ -15,7 +15,7 @@ import msgspec
 
 from luahost import config
 from luahost.errors import Exhausted, HostFault, ScriptError
-from luahost.gate.grants import LUA_NAMES
+from luahost.gate.constraints import LUA_NAMES
 from luahost.ops.providers import Provider
 from luahost.outcomes import shown
 

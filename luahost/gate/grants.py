@@ -10,49 +10,17 @@ has one Ledger; giving the same grant to two VMs gives them one budget.
 
 from __future__ import annotations
 
-import functools
 import itertools
-import re
 from typing import Any
 
 import msgspec
 
 from luahost.errors import ConfigError
-from luahost.gate.hosts import origins
-from luahost.gate.ledger import Ledger, Limit
+from luahost.gate.constraints import KINDS, SORTS, Constraints, check, shown
+from luahost.gate.ledger import DIMENSIONS, Ledger
 from luahost.values import nearest
 
 _ids = itertools.count(1)
-
-
-class LlmConstraints(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What `llm` may be narrowed to.
-
-    models, providers   names; `*` stands for any text. An empty list allows nothing
-    hosts               the only hosts a call may go to, `host[:port]`; https, or http on loopback. A script's own
-                        base_url is accepted only if it is listed here. Absent: the providers' own hosts
-    max_calls           calls in all
-    max_tokens          tokens in all, prompts and answers together
-    max_concurrency     calls under way at the same time
-    expires_in_s        seconds from when the grant is first given to a VM
-    """
-
-    models: tuple[str, ...] | None = None
-    providers: tuple[str, ...] | None = None
-    hosts: tuple[str, ...] | None = None
-    max_calls: int | None = None
-    max_tokens: int | None = None
-    max_concurrency: int | None = None
-    expires_in_s: float | None = None
-
-
-KINDS: dict[str, type[LlmConstraints]] = {"llm": LlmConstraints}
-"""Every kind of grant and its constraints."""
-
-LUA_NAMES: dict[str, str] = {"llm": "llm", "llm_ping": "llm"}
-"""orcs.NAME → the kind it needs, for `luahost check`; here and not in syscalls, which brings the world with it."""
-
-GLOBBED = ("models", "providers")
 
 
 class Grant:
@@ -61,7 +29,7 @@ class Grant:
     __slots__ = ("constraints", "id", "kind", "ledger", "parent")
 
     kind: str
-    constraints: LlmConstraints
+    constraints: Constraints
     parent: Grant | None
     ledger: Ledger
     id: str
@@ -69,12 +37,14 @@ class Grant:
     def __init__(self, kind: str, *, parent: Grant | None = None, **constraints: Any) -> None:
         if kind not in KINDS:
             raise ConfigError(f"grant: one of {', '.join(KINDS)} expected, got {kind!r}{nearest(kind, KINDS)}")
-        checked = _check(kind, constraints)
+        checked = _checked(kind, constraints)
+        caps = {name: getattr(checked, f"max_{name}", None) for name in DIMENSIONS}
+        ledger = Ledger({name: cap for name, cap in caps.items() if cap is not None}, checked.max_concurrency)
         put = object.__setattr__
         put(self, "kind", kind)
         put(self, "constraints", checked)
         put(self, "parent", parent)
-        put(self, "ledger", Ledger(Limit(checked.max_calls, checked.max_tokens, checked.max_concurrency)))
+        put(self, "ledger", ledger)
         put(self, "id", f"g{next(_ids)}")
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -122,17 +92,17 @@ class Grant:
                 )
             if name in constraints:
                 raise ConfigError(f"grant {text!r}: {name} is given twice; separate its values with commas")
-            constraints[name] = _from_text(name, value.strip())
+            constraints[name] = SORTS[name].read(value.strip()) if name in SORTS else value.strip()
         return cls(kind, **constraints)
 
     def attenuate(self, **constraints: Any) -> Grant:
         """A narrower grant below this one; ValueError (ConfigError) when any constraint would widen it."""
         mine = msgspec.structs.asdict(self.constraints)
-        checked = _check(self.kind, constraints)
+        checked = _checked(self.kind, constraints)
         for name, value in msgspec.structs.asdict(checked).items():
-            if value is not None and mine[name] is not None and not _narrows(name, value, mine[name]):
+            if value is not None and mine[name] is not None and not SORTS[name].narrows(value, mine[name]):
                 raise ConfigError(
-                    f"{name}: cannot be widened from {_shown(mine[name])} to {_shown(value)}",
+                    f"{name}: cannot be widened from {shown(mine[name])} to {shown(value)}",
                     kind="capability_widening",
                 )
         return Grant(self.kind, parent=self, **msgspec.structs.asdict(checked))
@@ -182,7 +152,7 @@ class Grant:
 
     def __str__(self) -> str:
         parts = [
-            f"{name}={_shown(value)}"
+            f"{name}={shown(value)}"
             for name, value in msgspec.structs.asdict(self.constraints).items()
             if value is not None
         ]
@@ -192,61 +162,12 @@ class Grant:
         return f"<Grant {self}>"
 
 
-@functools.lru_cache(maxsize=1024)
-def _glob(pattern: str) -> re.Pattern[str]:
-    return re.compile(".*".join(re.escape(part) for part in pattern.split("*")), re.DOTALL)
-
-
-def matches(patterns: tuple[str, ...], name: str) -> bool:
-    """Whether one of the patterns, in which `*` stands for any text, is this whole name."""
-    return any(_glob(pattern).fullmatch(name) for pattern in patterns)
-
-
-def _narrows(name: str, value: Any, mine: Any) -> bool:
-    if name in GLOBBED:
-        # A `*` in the narrower pattern is only matched by a `*` in the wider one: text stands for text.
-        return all(matches(mine, pattern) for pattern in value)
-    if name == "hosts":
-        allowed = {origin for entry in mine for origin in origins(entry)}
-        return all(origin in allowed for entry in value for origin in origins(entry))
-    return bool(value <= mine)
-
-
-def _check(kind: str, constraints: dict[str, Any]) -> LlmConstraints:
+def _checked(kind: str, constraints: dict[str, Any]) -> Constraints:
     fields = KINDS[kind].__struct_fields__
     given: dict[str, Any] = {}
-    for name, wanted in constraints.items():
-        value = wanted
+    for name, value in constraints.items():
         if name not in fields:
             raise ConfigError(f"grant {kind}: unknown constraint {name!r}{nearest(name, fields)}")
-        if value is None:
-            continue
-        if name in ("models", "providers", "hosts"):
-            if isinstance(value, str) or not isinstance(value, list | tuple | set | frozenset):
-                raise ConfigError(f"grant {kind}: {name}: a list of texts expected, got {value!r}")
-            value = tuple(value)
-            if not all(isinstance(entry, str) and entry for entry in value):
-                raise ConfigError(f"grant {kind}: {name}: a list of texts expected, got {value!r}")
-            if name == "hosts":
-                for entry in value:
-                    origins(entry)
-        elif name == "expires_in_s":
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e12:
-                raise ConfigError(f"grant {kind}: {name}: seconds above 0 expected, got {value!r}")
-        elif isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 53:
-            raise ConfigError(f"grant {kind}: {name}: a whole number from 0 on expected, got {value!r}")
-        given[name] = value
+        if value is not None:
+            given[name] = check(kind, name, value)
     return KINDS[kind](**given)
-
-
-def _from_text(name: str, value: str) -> Any:
-    if name in ("models", "providers", "hosts"):
-        return [entry.strip() for entry in value.split(",") if entry.strip()]
-    try:
-        return float(value) if name == "expires_in_s" else int(value)
-    except ValueError:
-        return value  # _check says what was wanted
-
-
-def _shown(value: Any) -> str:
-    return ",".join(value) if isinstance(value, tuple) else f"{value:g}" if isinstance(value, float) else str(value)

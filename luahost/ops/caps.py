@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
-from luahost.gate.grants import KINDS, Grant
-from luahost.gate.permits import LlmAction
-from luahost.gate.policy import Refusal, judge, no_grant
-from luahost.ops import results
+from luahost.gate.constraints import KINDS
+from luahost.gate.grants import Grant
+from luahost.gate.permits import Action
+from luahost.gate.policy import Refusal, judge, no_grant, short
+from luahost.ops import llm_plan, results
+from luahost.ops.results import Result
 from luahost.ops.world import Share
+
+WISHES: dict[str, Callable[[Share, dict[str, Any]], Action | Result]] = {"llm": llm_plan.wish}
+"""Kind → the action that a detail of orcs.can(kind, detail) describes, or why it is none."""
 
 
 class CanArgs(msgspec.Struct, frozen=True):
@@ -26,46 +32,22 @@ def caps(share: Share, args: None) -> dict[str, Any]:
 def can(share: Share, args: CanArgs) -> dict[str, Any]:
     """{allow, rule, …}: what the gate would say; reserves nothing, sends nothing."""
     if args.kind not in KINDS:
-        return {
-            "allow": False,
-            "error_kind": "unknown_capability",
-            "rule": "unknown",
-            "error": f"no such kind: {args.kind[:80]}",
-        }
+        error = f"no such kind: {args.kind[:80]}"
+        return {"allow": False, "error_kind": "unknown_capability", "rule": "unknown", "error": error}
     grant = share.grants.get(args.kind)
     if grant is None:
         return _no(no_grant(args.kind))
-    detail = args.detail or {}
-    world = share.world
-    name = detail.get("provider") or world.default_provider
-    provider = world.providers.get(name) if isinstance(name, str) else None
-    if provider is None:
-        return {
-            "allow": False,
-            "error_kind": "invalid_options",
-            "rule": "provider",
-            "error": "no such provider",
-        }
-    model = detail.get("model") or world.default_model or provider.model
-    action = LlmAction(
-        provider=provider.name,
-        model=model if isinstance(model, str) else None,
-        origin=provider.origin,
-        own_base_url=False,
-        tokens=0,
-    )
-    refusal = judge(grant, action, world.monotonic_s())
+    action = WISHES[args.kind](share, args.detail or {})
+    if isinstance(action, dict):
+        error, kind = action["error"], action["error_kind"]
+        return {"allow": False, "error": error, "error_kind": kind, "rule": action["detail"].get("field", "")}
+    refusal = judge(grant, action, share.world.monotonic_s())
     if refusal is None:
+        asked = action.asks
         for each in grant.chain():
-            short = each.ledger.shortage(0)
-            if short is not None:
-                return {
-                    "allow": False,
-                    "error_kind": "budget_exceeded",
-                    "rule": short.limit,
-                    "limit": short.allowed,
-                    "used": short.used,
-                }
+            shortage = each.ledger.shortage(asked) if asked else None
+            if shortage is not None:
+                return _no(short(grant.kind, shortage))
         return {"allow": True}
     return _no(refusal)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from luahost.gate.permits import Permit
+from luahost.gate.permits import LlmAction, Permit
 from luahost.ops import results
 from luahost.ops.llm_plan import LlmArgs, Plan
 from luahost.ops.results import Result
@@ -110,7 +110,9 @@ class _Heard:
         return (len(prompt) + sum(map(len, self.text))) // 4
 
 
-async def complete(permit: Permit, planned: Plan, args: LlmArgs, share: Share, emit: Emit | None) -> Result:
+async def complete(
+    permit: Permit[LlmAction], planned: Plan, args: LlmArgs, share: Share, emit: Emit | None
+) -> Result:
     """One turn. The result is a value whatever happens."""
     assert permit.reservation is not None, "the gate reserves for every completion"
     session = share.sessions.get(args.opts.session_id)
@@ -163,7 +165,7 @@ class _Turn:
 
     def __init__(  # noqa: PLR0917 - what an act is given, and nothing else
         self,
-        permit: Permit,
+        permit: Permit[LlmAction],
         planned: Plan,
         args: LlmArgs,
         share: Share,
@@ -187,7 +189,7 @@ class _Turn:
             await attempts.run(self._take)
         finally:
             if attempts.report.reached:
-                reservation.settle(heard.tokens(self._args.prompt or ""))
+                reservation.settle(tokens=heard.tokens(self._args.prompt or ""))
             else:
                 reservation.release()
         self._about["attempts"] = attempts.report.attempts

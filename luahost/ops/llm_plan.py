@@ -7,6 +7,7 @@ host; the host's key goes to its provider's own origin and nowhere else.
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import msgspec
 
@@ -160,7 +161,7 @@ def _estimate(share: Share, args: LlmArgs) -> tuple[int, int | None]:
     asked = (size + sum(len(text_of(message)) for message in session.messages)) // 4
     if args.opts.max_tokens is not None or "llm" not in share.grants:
         return asked, args.opts.max_tokens
-    left = [grant.ledger.tokens_left() for grant in share.grants["llm"].chain()]
+    left = [grant.ledger.left("tokens") for grant in share.grants["llm"].chain()]
     capped = [tokens for tokens in left if tokens is not None]
     return asked, max(1, min(RESERVE_TOKENS, *(tokens - asked for tokens in capped))) if capped else None
 
@@ -170,6 +171,19 @@ def plan_ping(share: Share, args: PingArgs) -> Plan | Result:
     if not 0 < opts.timeout <= MAX_TIMEOUT_S:
         return results.invalid("timeout", f"seconds above 0, at most {MAX_TIMEOUT_S:g} expected")
     return _target(share, opts.provider, opts.base_url, opts.api_key)
+
+
+def wish(share: Share, detail: dict[str, Any]) -> LlmAction | Result:
+    """The call that orcs.can("llm", {provider, model}) asks about: one that takes no tokens."""
+    provider, model = detail.get("provider"), detail.get("model")
+    for name, value in (("provider", provider), ("model", model)):
+        if value is not None and not isinstance(value, str):
+            return results.invalid(name, "a text expected")
+    target = _target(share, provider, None, None)
+    if not isinstance(target, Plan):
+        return target
+    model = model or (share.world.default_model if provider is None else None) or target.provider.model
+    return msgspec.structs.replace(target.action, model=model, costs=True)
 
 
 def _target(share: Share, name: str | None, base_url: str | None, api_key: str | None) -> Plan | Result:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import trio
 
 from luahost.errors import WorldError
-from luahost.gate.permits import Permit
+from luahost.gate.permits import LlmAction, Permit
 from luahost.ops import results
 from luahost.ops.llm_plan import PingArgs, Plan
 from luahost.ops.results import Result
@@ -13,7 +13,7 @@ from luahost.ops.world import Emit, Share
 from luahost.wire.wires import wire
 
 
-async def ping(permit: Permit, planned: Plan, args: PingArgs, share: Share, emit: Emit | None) -> Result:
+async def ping(permit: Permit[LlmAction], planned: Plan, args: PingArgs, share: Share, emit: Emit | None) -> Result:
     """Is the server there, and does it take the key? No tokens, no session."""
     world = share.world
     began = world.monotonic_s()

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from luahost.errors import ConfigError
-from luahost.gate.grants import Grant, matches
+from luahost.gate.constraints import matches
+from luahost.gate.grants import Grant
 from luahost.gate.hosts import Origin
 from luahost.gate.permits import LlmAction, Permit
 from luahost.gate.policy import decide, judge

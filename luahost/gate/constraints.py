@@ -1,0 +1,164 @@
+"""What each kind of grant can be narrowed to, and what a constraint's words mean: two tables.
+
+A constraint that is absent does not constrain. A name means the same in every kind: SORTS says how it is written
+as text, what it may be, and when one value is narrower than another. KINDS says which names a kind takes. A new
+kind is a struct here, its rules in rules.py and its operations in the table of syscalls.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from luahost.errors import ConfigError
+from luahost.gate.hosts import origins
+
+# ── the sorts ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Sort(msgspec.Struct, frozen=True):
+    """One sort of constraint.
+
+    wanted   what it may be, in words
+    read     grant text → a value, which `check` still has to pass
+    check    a value as it was given → as it is kept; ValueError when it is none
+    narrows  (value, wider) → whether the first allows nothing that the second does not
+    """
+
+    wanted: str
+    read: Callable[[str], Any]
+    check: Callable[[Any], Any]
+    narrows: Callable[[Any, Any], bool]
+
+
+def _list_of(text: str) -> list[str]:
+    return [entry.strip() for entry in text.split(",") if entry.strip()]
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    is_list = isinstance(value, list | tuple | set | frozenset)
+    if not is_list or not all(isinstance(entry, str) and entry for entry in value):
+        raise ValueError
+    return tuple(value)
+
+
+def _hosts(value: Any) -> tuple[str, ...]:
+    entries = _texts(value)
+    for entry in entries:
+        origins(entry)  # a ConfigError of its own words
+    return entries
+
+
+def _hosts_narrow(value: tuple[str, ...], wider: tuple[str, ...]) -> bool:
+    allowed = {origin for entry in wider for origin in origins(entry)}
+    return all(origin in allowed for entry in value for origin in origins(entry))
+
+
+def _number(convert: Callable[[str], Any]) -> Callable[[str], Any]:
+    def read(text: str) -> Any:
+        try:
+            return convert(text)
+        except ValueError:
+            return text  # check() says what was wanted
+
+    return read
+
+
+def _count(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 53:
+        raise ValueError
+    return value
+
+
+def _seconds(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e12:
+        raise ValueError
+    return value
+
+
+@functools.lru_cache(maxsize=1024)
+def _glob(pattern: str) -> re.Pattern[str]:
+    return re.compile(".*".join(re.escape(part) for part in pattern.split("*")), re.DOTALL)
+
+
+def matches(patterns: tuple[str, ...], name: str) -> bool:
+    """Whether one of the patterns, in which `*` stands for any text, is this whole name."""
+    return any(_glob(pattern).fullmatch(name) for pattern in patterns)
+
+
+def _at_most(value: Any, wider: Any) -> bool:
+    return bool(value <= wider)
+
+
+# A `*` in the narrower pattern is only matched by a `*` in the wider one: text stands for text.
+GLOBS = Sort("a list of texts", _list_of, _texts, lambda value, wider: all(matches(wider, each) for each in value))
+HOSTS = Sort("a list of texts", _list_of, _hosts, _hosts_narrow)
+COUNT = Sort("a whole number from 0 on", _number(int), _count, _at_most)
+SECONDS = Sort("seconds above 0", _number(float), _seconds, _at_most)
+
+SORTS: dict[str, Sort] = {
+    "models": GLOBS,
+    "providers": GLOBS,
+    "hosts": HOSTS,
+    "max_calls": COUNT,
+    "max_tokens": COUNT,
+    "max_concurrency": COUNT,
+    "expires_in_s": SECONDS,
+}
+
+# ── the kinds ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Constraints(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """What every kind may be narrowed to.
+
+    max_calls           calls in all
+    max_concurrency     calls under way at the same time
+    expires_in_s        seconds from when the grant is first given to a VM
+    """
+
+    max_calls: int | None = None
+    max_concurrency: int | None = None
+    expires_in_s: float | None = None
+
+
+class LlmConstraints(Constraints, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """What `llm` may be narrowed to.
+
+    models, providers   names; `*` stands for any text. An empty list allows nothing
+    hosts               the only hosts a call may go to, `host[:port]`; https, or http on loopback. A script's own
+                        base_url is accepted only if it is listed here. Absent: the providers' own hosts
+    max_tokens          tokens in all, prompts and answers together
+    """
+
+    models: tuple[str, ...] | None = None
+    providers: tuple[str, ...] | None = None
+    hosts: tuple[str, ...] | None = None
+    max_tokens: int | None = None
+
+
+KINDS: dict[str, type[Constraints]] = {"llm": LlmConstraints}
+"""Every kind of grant and its constraints."""
+
+LUA_NAMES: dict[str, str] = {"llm": "llm", "llm_ping": "llm"}
+"""orcs.NAME → the kind it needs, for `luahost check`; here and not in syscalls, which brings the world with it."""
+
+
+def check(kind: str, name: str, value: Any) -> Any:
+    """The value as it is kept; ConfigError when it is none of its sort."""
+    sort = SORTS[name]
+    try:
+        return sort.check(value)
+    except ConfigError:
+        raise
+    except (ValueError, TypeError):
+        raise ConfigError(f"grant {kind}: {name}: {sort.wanted} expected, got {value!r}") from None
+
+
+def shown(value: Any) -> str:
+    """A value as grant text has it."""
+    return ",".join(value) if isinstance(value, tuple) else f"{value:g}" if isinstance(value, float) else str(value)

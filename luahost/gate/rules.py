@@ -1,0 +1,81 @@
+"""What the constraints of each kind forbid: one function per kind, asked for every grant of a chain.
+
+(constraints, action) → None, or the refusal that names the constraint. What a whole chain must have, and not each
+of its grants, is in CHAIN_RULES. Budgets are the ledger's, time and revocation the policy's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from luahost.gate import hosts
+from luahost.gate.constraints import LlmConstraints, matches
+from luahost.gate.permits import LlmAction
+
+
+class Refusal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A no: the word for scripts, one clear line, the rule that decided, and grant text that would allow it."""
+
+    kind: str
+    message: str
+    rule: str
+    limit: str | int | float | None = None
+    used: int | None = None
+    grant: str = ""
+    retryable: bool = False
+
+
+def outside(kind: str, error_kind: str, got: tuple[str, str], rule: str, listed: tuple[str, ...]) -> Refusal:
+    """What was asked for, got = (what it is, its name), is not among what the constraint `rule` lists."""
+    what, name = got
+    return Refusal(
+        kind=error_kind,
+        message=f"{kind} denied: the {what} {name[:200]!r} is not among the granted {rule} "
+        f"({', '.join(listed) or 'none'})",
+        rule=rule,
+        limit=",".join(listed),
+        grant=f"{kind}:{rule}={name[:200]}",
+    )
+
+
+# ── llm ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def llm(held: LlmConstraints, action: LlmAction) -> Refusal | None:
+    if held.providers is not None and not matches(held.providers, action.provider):
+        return outside("llm", "permission_denied", ("provider", action.provider), "providers", held.providers)
+    if held.models is not None and action.model is not None and not matches(held.models, action.model):
+        return outside("llm", "model_not_allowed", ("model", action.model), "models", held.models)
+    if held.hosts is not None and not hosts.names(held.hosts, action.origin):
+        return outside("llm", "host_not_allowed", ("host", str(action.origin)), "hosts", held.hosts)
+    return None
+
+
+def llm_chain(chain: list[LlmConstraints], action: LlmAction) -> Refusal | None:
+    """A URL of the script's own is only good where some grant lists its host."""
+    if not action.own_base_url or any(held.hosts is not None for held in chain):
+        return None
+    return Refusal(
+        kind="host_not_allowed",
+        message=f"llm denied: the script named the host {action.origin}, and its grant lists no hosts; "
+        f"`llm:hosts={_entry(action.origin)}` allows it",
+        rule="hosts",
+        grant=f"llm:hosts={_entry(action.origin)}",
+    )
+
+
+def _entry(origin: hosts.Origin) -> str:
+    text = str(origin)
+    return text.removeprefix("https://") if not origin.is_loopback else text.partition("://")[2]
+
+
+# ── the tables ──────────────────────────────────────────────────────────────────────────────────────────
+
+RULES: dict[str, Callable[[Any, Any], Refusal | None]] = {"llm": llm}
+"""Kind → what one grant's constraints say to an action of it."""
+
+CHAIN_RULES: dict[str, Callable[[Any, Any], Refusal | None]] = {"llm": llm_chain}
+"""Kind → what the constraints of the whole chain say together."""

@@ -17,7 +17,7 @@ from luahost.ops.llm_plan import LlmArgs, Plan
 from luahost.ops.results import Result
 from luahost.ops.sessions import Session, mended
 from luahost.ops.world import Emit, Share
-from luahost.wire.events import End, Event, Failure, Keep, Start, Text, Thinking, ToolCall, Usage
+from luahost.wire.events import End, Event, Failure, Image, Keep, Start, Text, Thinking, ToolCall, Usage
 from luahost.wire.messages import (
     Block,
     Conversation,
@@ -42,7 +42,7 @@ class _Heard:
         self.text: list[str] = []
         self.thinking: list[str] = []
         self.calls: list[ToolCall] = []
-        self.parts: list[Text | ToolCall | Keep] = []  # what the history stores, in the order it came
+        self.parts: list[Text | Image | ToolCall | Keep] = []  # what the history stores, in the order it came
         self.usage: Usage | None = None
         self.model: str | None = None
         self.end: End | None = None
@@ -51,9 +51,9 @@ class _Heard:
 
     def take(self, event: Event) -> str | None:
         """Adds the event; its text, if it is one."""
-        if self.first_s is None and isinstance(event, Text | Thinking | ToolCall):
+        if self.first_s is None and isinstance(event, Text | Thinking | Image | ToolCall):
             self.first_s = self._clock()
-        if isinstance(event, Text | ToolCall | Keep):
+        if isinstance(event, Text | Image | ToolCall | Keep):
             self.parts.append(event)
         if isinstance(event, Text):
             self.text.append(event.text)
@@ -84,7 +84,7 @@ class _Heard:
         for part in self.parts:
             if isinstance(part, Text):
                 text.append(part.text)
-            elif isinstance(part, Keep):
+            elif isinstance(part, Keep | Image):
                 if isinstance(part.block, TextBlock):  # it stands for the text just given out: not twice
                     said = "".join(text).removesuffix(part.block.text)
                     text[:] = [said] if said else []
@@ -239,13 +239,11 @@ class _Turn:
             keep_alive=opts.keep_alive,
         )
         history = mended([*self._session.messages, self._user])
-        request = spoken.encode(Conversation(history, self._system, opts.tools or []), options)
-        self._warnings = [
-            f"{name}: {model} does not take it; it was not sent" for name in spoken.dropped_options(options)
-        ]
+        exchange = spoken.exchange(Conversation(history, self._system, opts.tools or []), options)
+        self._warnings = [str(dropped) for dropped in exchange.request.dropped]
 
         def decoder(answer: Answer) -> Decoder:
-            return spoken.decoder(status=answer.status, headers=answer.headers, model=model, now_s=world.now_s())
+            return exchange.decoder(status=answer.status, headers=answer.headers, now_s=world.now_s())
 
         target = Target(
             origin=action.origin,
@@ -253,7 +251,7 @@ class _Turn:
             headers=spoken.auth_headers(planned.key),
             may_be_private=planned.may_be_private,
         )
-        return Attempts(client, request, target, decoder, planned.deadlines, planned.policy, world.rng)
+        return Attempts(client, exchange.request, target, decoder, planned.deadlines, planned.policy, world.rng)
 
     def _failed(self, failure: Failure, stop_reason: str) -> Result:
         result = results.from_failure(failure)

@@ -1,6 +1,6 @@
 """The one vocabulary every wire's decoder speaks.
 
-    Retry*  Start  (Text | Thinking | ToolCall | Keep | Usage)*  End
+    Retry*  Start  (Text | Thinking | Refusal | Image | ToolCall | Keep | Usage)*  End
 
 `End` comes exactly once and last; what failed, if anything did, is in `End.failure`. A decoder never
 raises: whatever bytes come, the answer is events. Knows no wire, no clock, no session.
@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from luahost.wire.messages import State, TextBlock, ThinkingBlock
+from luahost.wire.messages import ImageBlock, State, TextBlock, ThinkingBlock
 
 StopReason = Literal[
     "end_turn",
@@ -63,6 +63,18 @@ class Thinking(msgspec.Struct, frozen=True):
     """A piece of the model's visible reasoning; never empty."""
 
     text: str
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """A piece of the model's own words on why it will not answer; never empty. `End` has the failure."""
+
+    text: str
+
+
+class Image(msgspec.Struct, frozen=True):
+    """A picture the model made: bytes with their MIME type, or a URL. The block is what the history stores."""
+
+    block: ImageBlock
 
 
 class ToolCall(msgspec.Struct, frozen=True):
@@ -124,4 +136,4 @@ class End(msgspec.Struct, frozen=True):
     failure: Failure | None = None
 
 
-Event = Start | Text | Thinking | ToolCall | Keep | Usage | Retry | End
+Event = Start | Text | Thinking | Refusal | Image | ToolCall | Keep | Usage | Retry | End

@@ -30,11 +30,15 @@ class ThinkingBlock(msgspec.Struct, frozen=True, tag="thinking", omit_defaults=T
 
 
 class ImageBlock(msgspec.Struct, frozen=True, tag="image", omit_defaults=True):
-    """A picture: its bytes, base64 in JSON, or the URL of one the provider fetches itself."""
+    """A picture: its bytes, base64 in JSON, or the URL of one the provider fetches itself.
+
+    In a user's turn it is shown to the model; in an assistant's the model made it.
+    """
 
     media_type: str
     data: bytes = b""
     url: str | None = None
+    state: State | None = None
 
 
 class ToolUseBlock(msgspec.Struct, frozen=True, tag="tool_use", omit_defaults=True):
@@ -92,9 +96,19 @@ class Cache(msgspec.Struct, frozen=True, omit_defaults=True):
 THINKING = ("off", "minimal", "low", "medium", "high", "xhigh")
 """Levels of `Options.thinking`; a number is a budget in tokens."""
 
+EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+"""Words of `Options.effort`: how much work goes into the answer as a whole, thinking included."""
+
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """How it is to be answered. None is "not said" and is left out of the request."""
+    """How it is to be answered. None is "not said" and is left out of the request.
+
+    effort          goes to the server as it is, where the model knows the word; it wins over `thinking` where a
+                    wire has one field for both
+    provider_order  whom a gateway (OpenRouter) asks first; one name alone means that one and no other
+    extra_body      laid over the request's body, member by member
+    extra_headers   beside the wire's own, which they never replace
+    """
 
     model: str
     stream: bool = False
@@ -106,19 +120,37 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     tool_choice: str | None = None  # auto | none | required | a tool's name
     parallel_tool_calls: bool | None = None
     thinking: str | int | None = None
+    effort: str | None = None
     response_schema: dict[str, Any] | None = None
     cache: Cache | None = None
     num_ctx: int | None = None
     keep_alive: str | None = None
+    provider_order: list[str] | None = None
+    extra_body: dict[str, Any] | None = None
+    extra_headers: dict[str, str] | None = None
+
+
+class Dropped(msgspec.Struct, frozen=True):
+    """An option that is set and is not sent, or not as it was said. `how` goes on after its name."""
+
+    option: str
+    how: str = "is not taken by this model; it was not sent"
+
+    def __str__(self) -> str:
+        return f"{self.option} {self.how}"
 
 
 class Request(msgspec.Struct, frozen=True):
-    """An HTTP request without its origin and without its key: the transport adds both."""
+    """An HTTP request without its origin and without its key: the transport adds both.
+
+    `dropped`: the options that it does not hold, or not as they were said; for warnings, or to fail instead.
+    """
 
     method: str
     path: str
     headers: dict[str, str]
     body: bytes
+    dropped: list[Dropped] = []
 
 
 def text_of(message: Message) -> str:

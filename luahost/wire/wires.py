@@ -1,4 +1,4 @@
-"""The wires by name: one pair of verbs for each, encode and a decoder, and the header that carries a key.
+"""The wires by name: what is written and what reads the answer to it, and the header that carries a key.
 
 A wire is imported when a provider that speaks it is first called. Knows no provider but by the name of a dialect.
 """
@@ -8,10 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
+from types import ModuleType
 from typing import Protocol
 
+import msgspec
+
 from luahost.wire.events import Event
-from luahost.wire.messages import Conversation, Options, Request
+from luahost.wire.messages import Conversation, Dropped, Options, Request
 
 NAMES = ("openai", "anthropic", "gemini", "ollama")
 """The wires that are spoken."""
@@ -29,6 +32,25 @@ class Decoder(Protocol):
     def close(self, dropped: bool = False) -> list[Event]: ...
 
 
+class Exchange:
+    """One request and what reads its answer; what was written in the wire's own way is read back by the same."""
+
+    def __init__(self, request: Request, module: ModuleType, model: str) -> None:
+        self.request = request
+        self._module, self._model = module, model
+
+    def decoder(self, *, status: int, headers: Mapping[str, str], now_s: float) -> Decoder:
+        """A new one for each attempt."""
+        made: Decoder = self._module.Decoder(
+            status=status,
+            content_type=headers.get("content-type", ""),
+            headers=headers,
+            model=self._model,
+            now_s=now_s,
+        )
+        return made
+
+
 class Wire:
     """How requests are written and answers read for one provider."""
 
@@ -38,29 +60,16 @@ class Wire:
         dialects = {"openai": "OPENAI" if provider == "openai" else "COMPATIBLE", "anthropic": "ANTHROPIC"}
         self._dialect = getattr(self._module, dialects[name]) if name in dialects else None
 
-    def encode(self, conversation: Conversation, options: Options) -> Request:
+    def exchange(self, conversation: Conversation, options: Options) -> Exchange:
+        """The conversation as a request, with what reads the answer to it."""
         request: Request = self._module.encode(conversation, options, dialect=self._dialect)
-        return request
-
-    def dropped_options(self, options: Options) -> list[str]:
-        """Options that are set and will not be sent, because the model does not take them."""
-        dropped: list[str] = self._module.dropped_options(options, dialect=self._dialect)
-        return dropped
+        dropped = [Dropped(name) for name in self._module.dropped_options(options, dialect=self._dialect)]
+        return Exchange(msgspec.structs.replace(request, dropped=dropped), self._module, options.model)
 
     def auth_headers(self, key: str | None) -> dict[str, str]:
         """The headers that carry the key; none without one."""
         headers: dict[str, str] = {} if key is None else self._module.auth_headers(key)
         return headers
-
-    def decoder(self, *, status: int, headers: Mapping[str, str], model: str, now_s: float) -> Decoder:
-        made: Decoder = self._module.Decoder(
-            status=status,
-            content_type=headers.get("content-type", ""),
-            headers=headers,
-            model=model,
-            now_s=now_s,
-        )
-        return made
 
 
 @cache

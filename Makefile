@@ -5,7 +5,7 @@ BIN     = $(VENV)/bin
 READY   = $(VENV)/.ready
 PEERS   = .venv-peers
 
-.PHONY: demo test lint tests bench bench-peers venv clean
+.PHONY: demo test lint tests fuzz bench bench-peers venv clean
 
 demo: $(READY)
 	@$(BIN)/python examples/demo.py $(if $(PROVIDER),--provider $(PROVIDER))
@@ -20,6 +20,11 @@ lint: $(READY)
 
 tests: $(READY)
 	$(BIN)/python -m pytest
+
+# FUZZ="frames attacks --seed 7": some targets only, the same input again.
+SECONDS = 60
+fuzz: $(READY)
+	@$(BIN)/python tests/fuzz --seconds $(SECONDS) $(FUZZ)
 
 # BENCH="calls --quick": some floors only, less of everything.
 bench: $(READY)

@@ -1,7 +1,7 @@
-"""Test tools lie in tests/ and tests/host; both are importable from every test."""
+"""Test tools lie in tests/, tests/host and tests/attacks; all are importable from every test."""
 
 import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE / "host")]
+sys.path[:0] = [str(HERE), str(HERE / "host"), str(HERE / "attacks")]

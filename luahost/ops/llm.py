@@ -250,6 +250,7 @@ class _Turn:
             prefix=planned.prefix,
             headers=spoken.auth_headers(planned.key),
             may_be_private=planned.may_be_private,
+            owner=self._share.owner,
         )
         return Attempts(client, exchange.request, target, decoder, planned.deadlines, planned.policy, world.rng)
 

@@ -30,6 +30,7 @@ async def ping(permit: Permit[LlmAction], planned: Plan, args: PingArgs, share: 
                 None,
                 connect_timeout_s=args.opts.timeout,
                 may_be_private=planned.may_be_private,
+                owner=share.owner,
             ) as answer:
                 status = answer.status
     except WorldError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,6 +72,7 @@ class Share:
         self.world = world
         self.grants = grants
         self.directory = directory
+        self.owner: Hashable = object()  # whose turn it is where calls of many VMs wait for one thing
         self.sessions = Store()
 
 

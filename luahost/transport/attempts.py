@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from typing import Protocol
 
 import msgspec
@@ -43,12 +43,13 @@ class Decoder(Protocol):
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a request goes, and with what."""
+    """Where a request goes, with what, and for whom."""
 
     origin: Origin
     prefix: str
     headers: dict[str, str]
     may_be_private: bool
+    owner: Hashable = None
 
 
 class Report(msgspec.Struct, kw_only=True):
@@ -159,6 +160,7 @@ class _Attempt:
                     request.body,
                     connect_timeout_s=call._deadlines.connect_s,
                     may_be_private=target.may_be_private,
+                    owner=target.owner,
                     on_connected=self._connected,
                 ) as answer:
                     self._refused = not 200 <= answer.status < 300

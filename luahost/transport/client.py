@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import resource
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Hashable
 from contextlib import asynccontextmanager
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 
@@ -104,11 +104,13 @@ class Client:
         *,
         connect_timeout_s: float,
         may_be_private: bool,
+        owner: Hashable = None,
         on_connected: Callable[[float], None] | None = None,
     ) -> AsyncIterator[Answer]:
         """Sends one request and waits for the head of its answer; WorldError for what goes wrong.
 
         Only connecting has a time limit of its own here; the caller's cancel scopes bound the rest.
+        `owner` is for whom it is: where all connections are in use, owners take turns.
         `on_connected` hears, just before the request is sent, how many seconds it waited for a place.
         """
         try:
@@ -118,7 +120,7 @@ class Client:
                 headers=headers,
                 content=body,
                 timeout=httpx.Timeout(None, connect=connect_timeout_s),
-                extensions={"may_be_private": may_be_private}
+                extensions={"may_be_private": may_be_private, "owner": owner}
                 | ({"on_connected": on_connected} if on_connected else {}),
             )
         except (httpx.InvalidURL, UnicodeError) as error:

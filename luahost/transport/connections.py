@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Hashable
 from typing import NamedTuple
 
 import httpx
@@ -21,6 +21,7 @@ import trio
 from luahost.transport import addresses, proxy
 from luahost.transport.parser import Parser
 from luahost.transport.pool import Connection, Idle, Key
+from luahost.transport.queue import Places
 
 SENT_AT_ONCE_BYTES = 64 * 1024
 """A longer body is sent while already listening: a server may answer, and refuse, before it has all of it."""
@@ -46,7 +47,8 @@ class Asked(NamedTuple):
     rest: bytes
     timeouts: Timeouts
     on_connected: Callable[[float], None]
-    queue_s: float
+    owner: Hashable
+    queue_s: float = 0.0
 
 
 class Body(httpx.AsyncByteStream):
@@ -99,33 +101,32 @@ class Body(httpx.AsyncByteStream):
 class Transport(httpx.AsyncBaseTransport):
     """The transport that luahost's httpx.AsyncClient stands on.
 
-    Request extensions it reads: `timeout` (httpx's own), `may_be_private` (default False), `on_connected` (called
-    with the seconds spent waiting for a place, when a connection stands and the request is about to be sent; again,
-    with 0, where an idle connection turns out to be closed). Response extensions: `queue_s`, those seconds; `body`,
-    the Body.
+    Request extensions it reads: `timeout` (httpx's own), `may_be_private` (default False), `owner` (for whom it is:
+    owners take turns for places), `on_connected` (called with the seconds spent waiting for a place, when a
+    connection stands and the request is about to be sent; again, with 0, where an idle connection turns out to be
+    closed). Response extensions: `queue_s`, those seconds; `body`, the Body.
     """
 
     def __init__(self, context: ssl.SSLContext, *, max_connections: int, proxy: httpx.URL | None = None) -> None:
         self._context, self._proxy = context, proxy
-        self._places = trio.Semaphore(max_connections, max_value=max_connections)
+        self._places = Places(max_connections)
         self._idle = Idle()
         self.busy: set[Connection] = set()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        timeouts = _timeouts(request)
-        content = await request.aread()
+        asked = self._asked(request, await request.aread())
         began = trio.current_time()
-        with trio.move_on_after(timeouts.pool) as waiting:
-            await self._places.acquire()
+        with trio.move_on_after(asked.timeouts.pool) as waiting:
+            await self._places.acquire(asked.owner)
         if waiting.cancelled_caught:
             raise httpx.PoolTimeout("no connection came free")
+        asked = asked._replace(queue_s=trio.current_time() - began)
         try:
-            asked = self._asked(request, content, timeouts, trio.current_time() - began)
             connection, parser = await self._send(asked)
         except BaseException:
-            self._places.release()
+            self._places.release(asked.owner)
             raise
-        body = Body(connection, parser, timeouts.read, self._finisher(asked.key))
+        body = Body(connection, parser, asked.timeouts.read, self._finisher(asked))
         if parser.done and not parser.pieces:
             body.close()
         extensions = {
@@ -147,7 +148,7 @@ class Transport(httpx.AsyncBaseTransport):
 
     @property
     def free_places(self) -> int:
-        return self._places.value
+        return self._places.free
 
     # ── one exchange ────────────────────────────────────────────────────────────────────────────────────
 
@@ -228,12 +229,12 @@ class Transport(httpx.AsyncBaseTransport):
 
     # ── connections ─────────────────────────────────────────────────────────────────────────────────────
 
-    def _finisher(self, key: Key) -> Finish:
+    def _finisher(self, asked: Asked) -> Finish:
         def finish(connection: Connection, reusable: bool) -> None:
             self.busy.discard(connection)
-            self._places.release()
+            self._places.release(asked.owner)
             if reusable:
-                self._idle.put(key, connection)
+                self._idle.put(asked.key, connection)
             else:
                 connection.close()
 
@@ -244,7 +245,7 @@ class Transport(httpx.AsyncBaseTransport):
         connection.close()
 
     async def _connect(self, asked: Asked) -> Connection:
-        while len(self._idle) > self._places.value:  # idle sockets use only places that nobody has
+        while len(self._idle) > self._places.free:  # idle sockets use only places that nobody has
             self._idle.close_oldest()
         with trio.move_on_after(asked.timeouts.connect):
             try:
@@ -280,7 +281,7 @@ class Transport(httpx.AsyncBaseTransport):
             tcp.socket.close()
             raise
 
-    def _asked(self, request: httpx.Request, content: bytes, timeouts: Timeouts, queue_s: float) -> Asked:
+    def _asked(self, request: httpx.Request, content: bytes) -> Asked:
         url = request.url
         port = url.port or (443 if url.raw_scheme == b"https" else 80)
         private = bool(request.extensions.get("may_be_private", False))
@@ -291,9 +292,9 @@ class Transport(httpx.AsyncBaseTransport):
             method=request.method.encode(),
             first=_head(request, absolute=absolute) + (b"" if rest else content),
             rest=rest,
-            timeouts=timeouts,
+            timeouts=_timeouts(request),
             on_connected=request.extensions.get("on_connected", _nothing),
-            queue_s=queue_s,
+            owner=request.extensions.get("owner"),
         )
 
 

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
         WorldError,
     )
     from luahost.gate.grants import Grant
-    from luahost.host import Host, Vm, run
+    from luahost.host import Host, run
     from luahost.ops.providers import Provider
+    from luahost.program import Vm
     from luahost.values import Limits, Source
 
 __version__ = "0.1.0"
@@ -43,7 +44,7 @@ _HOME = {
     "ScriptError": "errors",
     "Source": "values",
     "Stopped": "errors",
-    "Vm": "host",
+    "Vm": "program",
     "WorldError": "errors",
     "run": "host",
 }

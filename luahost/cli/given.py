@@ -23,7 +23,7 @@ from luahost.values import parse_size
 
 if TYPE_CHECKING:
     from luahost.config import Config
-    from luahost.host import Vm
+    from luahost.program import Vm
     from luahost.values import Limits, Value
 
 

@@ -19,7 +19,7 @@ from luahost.outcomes import error_of_no, shown
 from luahost.workers.zygote import Zygote
 
 if TYPE_CHECKING:
-    from luahost.host import Vm
+    from luahost.program import Vm
     from luahost.values import Value
 
 

@@ -46,9 +46,9 @@ async def test_each_vm_has_a_worker_of_its_own_and_shared_ones_do_not() -> None:
         assert not {worker_pid(vm) for vm in own} & {worker_pid(vm) for vm in shared}
 
 
-async def child_of(parent, text: str, limits: Limits = TREE):
+async def child_of(host, parent, text: str, limits: Limits = TREE):
     """A VM of the same tree, as the host makes children."""
-    host, pool = parent._host, parent._host._pool
+    pool = host._pool
     opened = pool.open
     pool.open = partial(opened, tree=parent._port.tree)
     try:
@@ -61,9 +61,9 @@ async def child_of(parent, text: str, limits: Limits = TREE):
 async def test_the_vms_of_one_tree_share_a_worker_and_another_tree_has_another() -> None:
     async with Host() as host:
         roots = [await host.load(Source("return 'root'"), limits=TREE) for _ in range(2)]
-        family = [await child_of(roots[0], f"return {i}") for i in range(3)]
-        grandchild = await child_of(family[0], "return 'grandchild'")
-        alone = await child_of(roots[0], "return 1", Limits())
+        family = [await child_of(host, roots[0], f"return {i}") for i in range(3)]
+        grandchild = await child_of(host, family[0], "return 'grandchild'")
+        alone = await child_of(host, roots[0], "return 1", Limits())
         ours = {worker_pid(vm) for vm in (roots[0], *family, grandchild)}
         assert len(ours) == 1
         assert len({*ours, worker_pid(roots[1]), worker_pid(alone)}) == 3
@@ -100,13 +100,13 @@ async def test_vms_of_a_tree_that_open_at_once_still_share_one_worker() -> None:
 async def test_a_crash_ends_its_own_tree_and_no_other() -> None:
     async with Host() as host:
         root, other = [await host.load(Source("return 'well'"), limits=TREE) for _ in range(2)]
-        child = await child_of(root, "return function() orcs.sleep(60) end")
+        child = await child_of(host, root, "return function() orcs.sleep(60) end")
         os.kill(worker_pid(child), signal.SIGSEGV)
         for vm in (root, child):
             with pytest.raises(HostFault, match="SIGSEGV"):
                 await vm.run()
         assert await other.run() == "well"
-        again = await child_of(root, "return 'again'")  # the tree gets a new worker when it needs one
+        again = await child_of(host, root, "return 'again'")  # the tree gets a new worker when it needs one
         assert await again.run() == "again"
 
 
@@ -117,7 +117,7 @@ def test_a_later_vm_of_a_worker_may_carry_larger_values_than_the_first(isolation
         async with Host() as host:
             small = await host.load(Source("return 1"), limits=Limits(isolation=isolation, value_bytes=1024))
             limits = Limits(isolation=isolation, value_bytes=4 << 20)
-            large = await child_of(small, "return function(text) return text .. '!' end", limits)
+            large = await child_of(host, small, "return function(text) return text .. '!' end", limits)
             assert len(await large.run("x" * (3 << 20))) == (3 << 20) + 1
             assert await small.run() == 1
 

@@ -23,7 +23,7 @@ import trio
 from luahost.errors import ConfigError, HostFault, LuahostError
 from luahost.gate.constraints import KINDS
 from luahost.gate.grants import Grant
-from luahost.gate.permits import Action
+from luahost.gate.permits import Action, Permit
 from luahost.gate.policy import Refusal, decide, expired, no_grant
 from luahost.journal import Journal, Record
 from luahost.ops import results
@@ -248,42 +248,68 @@ class Bridge:
         plan = row.plan(self.share, args)
         if isinstance(plan, dict):
             return plan
-        world, grant = self.share.world, self._grants[row.capability]
-        permit = decide(grant, plan.action, world.monotonic_s())
-        record = self._record(row, call, permit if isinstance(permit, Refusal) else None, plan.action, grant)
-        if isinstance(permit, Refusal):
-            self._audit(record)
-            return self._refused(results.refused(row.capability, permit, **plan.action.about()))
-        began = world.monotonic_s()
-        flights = self._flights[row.capability]
-        flights.add(entry)
-        if permit.reservation is not None:
-            permit.reservation.on_cancel = lambda kind, why: entry.end(
-                Refusal(kind=kind, message=f"{row.capability}: {why}", rule="revoked")
-            )
-        expires = grant.expires_at_s()
+        world = self.share.world
+        boarded: list[tuple[Permit[Any], Record]] = []
         result: Any = None
+        began = world.monotonic_s()
         try:
-            with trio.CancelScope(deadline=math.inf if expires is None else expires) as lifetime:
+            for action in (plan.action, *plan.also):
+                permit, record = self._ask(row, call, action, began)
+                if isinstance(permit, Refusal):
+                    self._audit(record)
+                    result = results.refused(action.kind, permit, **action.about())
+                    return self._refused(result)
+                boarded.append((permit, record))
+                self._bind(entry, permit)
+            first = boarded[0][0]
+            first.also = tuple(permit for permit, _ in boarded[1:])
+            with trio.CancelScope(deadline=_first_expiry(boarded)) as lifetime:
                 emit = self._emitter(entry) if getattr(args, "streamed", False) else None
-                result = await row.act(permit, plan, args, self.share, emit)
+                result = await row.act(first, plan, args, self.share, emit)
                 if emit is not None:
                     await entry.drain(self._sender(entry))
             if lifetime.cancelled_caught and entry.ended is None:
-                entry.ended = expired(grant)
+                entry.ended = expired(min((permit.grant for permit, _ in boarded), key=_expiry))
             return result
         finally:
-            flights.discard(entry)
-            if permit.reservation is not None:
-                permit.reservation.release()  # does nothing when the act has settled it
-            record.ms = round((world.monotonic_s() - began) * 1000, 3)
-            if isinstance(result, dict) and entry.ended is None:
-                record.error_kind = result.get("error_kind", "")
-                record.usage = result.get("usage", {})
-                record.attempts = result.get("attempts", 0)
-            else:
-                record.error_kind = entry.ended.kind if entry.ended is not None else "cancelled"
-            self._audit(record)
+            for permit, record in boarded:
+                self._unbind(entry, permit)
+                self._close_record(record, entry, result, began)
+
+    def _ask(
+        self, row: Syscall, call: frames.Call, action: Action, now_s: float
+    ) -> tuple[Permit[Any] | Refusal, Record]:
+        """The gate's word on one action, and the record of it."""
+        grant = self._grants.get(action.kind)
+        answer = no_grant(action.kind) if grant is None else decide(grant, action, now_s)
+        refusal = answer if isinstance(answer, Refusal) else None
+        record = self._record(row, call, refusal, action, grant)
+        record.capability = action.kind
+        return answer, record
+
+    def _bind(self, entry: OpenCall, permit: Permit[Any]) -> None:
+        """From now on the end of the grant ends the call."""
+        kind = permit.grant.kind
+        self._flights[kind].add(entry)
+        if permit.reservation is not None:
+            permit.reservation.on_cancel = lambda why_kind, why: entry.end(
+                Refusal(kind=why_kind, message=f"{kind}: {why}", rule="revoked")
+            )
+
+    def _unbind(self, entry: OpenCall, permit: Permit[Any]) -> None:
+        self._flights[permit.grant.kind].discard(entry)
+        if permit.reservation is not None:
+            permit.reservation.release()  # does nothing when the act has settled it
+
+    def _close_record(self, record: Record, entry: OpenCall, result: Any, began_s: float) -> None:
+        record.ms = round((self.share.world.monotonic_s() - began_s) * 1000, 3)
+        if isinstance(result, dict) and entry.ended is None:
+            record.error_kind = result.get("error_kind", "")
+            record.usage = result.get("usage", {})
+            record.attempts = result.get("attempts", 0)
+        else:
+            record.error_kind = entry.ended.kind if entry.ended is not None else "cancelled"
+        self._audit(record)
 
     def _emitter(self, entry: OpenCall) -> Callable[[str], Awaitable[bool]]:
         send = self._sender(entry)
@@ -341,3 +367,12 @@ class Bridge:
 
     def _audit(self, record: Record) -> None:
         self._journal.write(record)
+
+
+def _expiry(grant: Grant) -> float:
+    expires_s = grant.expires_at_s()
+    return math.inf if expires_s is None else expires_s
+
+
+def _first_expiry(boarded: list[tuple[Permit[Any], Record]]) -> float:
+    return min(_expiry(permit.grant) for permit, _ in boarded)

@@ -8,6 +8,7 @@ kind is a struct here, its rules in rules.py and its operations in the table of 
 from __future__ import annotations
 
 import functools
+import os
 import re
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import msgspec
 
 from luahost.errors import ConfigError
+from luahost.gate import paths
 from luahost.gate.hosts import origins
 
 # ── the sorts ───────────────────────────────────────────────────────────────────────────────────────────
@@ -90,6 +92,29 @@ def matches(patterns: tuple[str, ...], name: str) -> bool:
     return any(_glob(pattern).fullmatch(name) for pattern in patterns)
 
 
+def _roots(value: Any) -> tuple[str, ...]:
+    """Absolute, as seen from where the operator is now."""
+    if any("\0" in entry for entry in _texts(value)):
+        raise ValueError
+    return tuple(os.path.abspath(entry) for entry in value)
+
+
+def _roots_narrow(value: tuple[str, ...], wider: tuple[str, ...]) -> bool:
+    return all(any(paths.beneath(each, root) is not None for root in wider) for each in value)
+
+
+def _path_globs_narrow(value: tuple[str, ...], wider: tuple[str, ...]) -> bool:
+    """The same glob, one below `**`, or a plain path that is matched; what cannot be told so counts as wider."""
+    return all(each in wider or _is_below(each, wider) for each in value)
+
+
+def _is_below(glob: str, wider: tuple[str, ...]) -> bool:
+    names = tuple(glob.split("/"))
+    if "**" in wider and not paths.is_hidden(names):
+        return True
+    return not set("*?") & set(glob) and paths.matches_glob(wider, names)
+
+
 def _at_most(value: Any, wider: Any) -> bool:
     return bool(value <= wider)
 
@@ -97,6 +122,8 @@ def _at_most(value: Any, wider: Any) -> bool:
 # A `*` in the narrower pattern is only matched by a `*` in the wider one: text stands for text.
 GLOBS = Sort("a list of texts", _list_of, _texts, lambda value, wider: all(matches(wider, each) for each in value))
 HOSTS = Sort("a list of texts", _list_of, _hosts, _hosts_narrow)
+ROOTS = Sort("a list of directories", _list_of, _roots, _roots_narrow)
+PATH_GLOBS = Sort("a list of texts", _list_of, _texts, _path_globs_narrow)
 COUNT = Sort("a whole number from 0 on", _number(int), _count, _at_most)
 SECONDS = Sort("seconds above 0", _number(float), _seconds, _at_most)
 
@@ -104,6 +131,9 @@ SORTS: dict[str, Sort] = {
     "models": GLOBS,
     "providers": GLOBS,
     "hosts": HOSTS,
+    "roots": ROOTS,
+    "globs": PATH_GLOBS,
+    "max_bytes": COUNT,
     "max_calls": COUNT,
     "max_tokens": COUNT,
     "max_concurrency": COUNT,
@@ -141,10 +171,46 @@ class LlmConstraints(Constraints, frozen=True, forbid_unknown_fields=True, omit_
     max_tokens: int | None = None
 
 
-KINDS: dict[str, type[Constraints]] = {"llm": LlmConstraints}
+class FileConstraints(Constraints, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """What `fs.read`, `fs.write` and `fs.delete` may be narrowed to.
+
+    roots       the directories below which files are reached. Absent: for reading the host's working directory,
+                for writing and deleting none
+    globs       paths beneath a root, with `*`, `?` and `**`; a name that begins with a dot is reached only where a
+                glob names it
+    max_bytes   bytes read or written in all
+    """
+
+    roots: tuple[str, ...] | None = None
+    globs: tuple[str, ...] | None = None
+    max_bytes: int | None = None
+
+
+KINDS: dict[str, type[Constraints]] = {
+    "llm": LlmConstraints,
+    "fs.read": FileConstraints,
+    "fs.write": FileConstraints,
+    "fs.delete": FileConstraints,
+}
 """Every kind of grant and its constraints."""
 
-LUA_NAMES: dict[str, str] = {"llm": "llm", "llm_ping": "llm"}
+DEFAULT_CAPS: dict[str, dict[str, int]] = {"fs.write": {"calls": 10_000, "bytes": 256 << 20}}
+"""Kind → what a grant may use up where it does not say: a script nobody has read must not fill the disk."""
+
+LUA_NAMES: dict[str, str] = {
+    "llm": "llm",
+    "llm_ping": "llm",
+    "read": "fs.read",
+    "grep": "fs.read",
+    "glob": "fs.read",
+    "scan_dir": "fs.read",
+    "parse_frontmatter": "fs.read",
+    "git_info": "fs.read",
+    "write": "fs.write",
+    "mkdir": "fs.write",
+    "mv": "fs.write",
+    "remove": "fs.delete",
+}
 """orcs.NAME → the kind it needs, for `luahost check`; here and not in syscalls, which brings the world with it."""
 
 

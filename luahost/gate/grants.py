@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from luahost.errors import ConfigError
-from luahost.gate.constraints import KINDS, SORTS, Constraints, check, shown
+from luahost.gate.constraints import DEFAULT_CAPS, KINDS, SORTS, Constraints, check, shown
 from luahost.gate.ledger import DIMENSIONS, Ledger
 from luahost.values import nearest
 
@@ -38,8 +38,10 @@ class Grant:
         if kind not in KINDS:
             raise ConfigError(f"grant: one of {', '.join(KINDS)} expected, got {kind!r}{nearest(kind, KINDS)}")
         checked = _checked(kind, constraints)
-        caps = {name: getattr(checked, f"max_{name}", None) for name in DIMENSIONS}
-        ledger = Ledger({name: cap for name, cap in caps.items() if cap is not None}, checked.max_concurrency)
+        caps = {name: getattr(checked, f"max_{name}") for name in DIMENSIONS if hasattr(checked, f"max_{name}")}
+        said = {name: cap for name, cap in caps.items() if cap is not None}
+        default = DEFAULT_CAPS.get(kind, {}) if parent is None else {}
+        ledger = Ledger({**default, **said}, checked.max_concurrency, tuple(caps))
         put = object.__setattr__
         put(self, "kind", kind)
         put(self, "constraints", checked)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-DIMENSIONS = ("calls", "tokens")
+DIMENSIONS = ("calls", "tokens", "bytes")
 """What is counted and can be capped."""
 
 ONE_CALL = {"calls": 1}
@@ -27,13 +27,22 @@ class Shortage(msgspec.Struct, frozen=True):
 
 
 class Ledger:
-    """The counters of one grant. `caps`: dimension → most; what is absent has no cap."""
+    """The counters of one grant.
 
-    def __init__(self, caps: Mapping[str, int] | None = None, max_concurrency: int | None = None) -> None:
+    caps     dimension → most; what is absent has no cap
+    counted  the dimensions that acts of the grant's kind have
+    """
+
+    def __init__(
+        self,
+        caps: Mapping[str, int] | None = None,
+        max_concurrency: int | None = None,
+        counted: Sequence[str] = DIMENSIONS,
+    ) -> None:
         self.caps = dict(caps or {})
         self.max_concurrency = max_concurrency
-        self.used = dict.fromkeys(DIMENSIONS, 0)  # settled
-        self.reserved = dict.fromkeys(DIMENSIONS, 0)  # by calls under way
+        self.used = dict.fromkeys(counted, 0)  # settled
+        self.reserved = dict.fromkeys(counted, 0)  # by calls under way
         self.running = 0
         self.started_s: float | None = None  # when the grant was first given to a VM
         self.revoked: str | None = None  # why, once it is

@@ -22,6 +22,11 @@ class Action(msgspec.Struct, frozen=True, kw_only=True):
     """An act a script asks for, as the gate judges it. Each kind of grant has a struct of its own below this."""
 
     @property
+    def kind(self) -> str:
+        """The kind of grant it needs."""
+        raise NotImplementedError
+
+    @property
     def asks(self) -> Mapping[str, int]:
         """What is reserved of each dimension; empty: it takes nothing from a budget and has no reservation."""
         return ONE_CALL
@@ -42,6 +47,10 @@ class LlmAction(Action, frozen=True, kw_only=True):
     costs: bool = True  # False: a ping, which takes no call from the budget
 
     @property
+    def kind(self) -> str:
+        return "llm"
+
+    @property
     def asks(self) -> Mapping[str, int]:
         return {"calls": 1, "tokens": self.tokens} if self.costs else {}
 
@@ -49,15 +58,38 @@ class LlmAction(Action, frozen=True, kw_only=True):
         return {"provider": self.provider, "model": self.model, "host": str(self.origin)}
 
 
+class FileAction(Action, frozen=True, kw_only=True):
+    """A file or directory to be reached: `path` is absolute and without dots, `start` the host's directory."""
+
+    of: str  # fs.read | fs.write | fs.delete
+    path: str
+    start: str
+    size: int = 0  # bytes that will be written
+    is_code: bool = False  # something that `require` of this script would run
+    is_base: bool = False  # a directory that is searched: what is found in it is judged one by one
+
+    @property
+    def kind(self) -> str:
+        return self.of
+
+    @property
+    def asks(self) -> Mapping[str, int]:
+        return {"calls": 1, "bytes": self.size}
+
+    def about(self) -> dict[str, Any]:
+        return {"path": self.path}
+
+
 A = TypeVar("A", bound=Action)
 
 
 class Permit(Generic[A]):
-    """One allowed act, and the reservation it runs on."""
+    """One allowed act, and the reservation it runs on. `also`: those of the call's further actions."""
 
-    __slots__ = ("action", "grant", "reservation")
+    __slots__ = ("action", "also", "grant", "reservation")
 
     def __init__(self, seal: object, grant: Grant, action: A, reservation: Reservation | None) -> None:
         if seal is not _SEAL:
             raise TypeError("only the gate makes permits")
         self.grant, self.action, self.reservation = grant, action, reservation
+        self.also: tuple[Permit[Any], ...] = ()

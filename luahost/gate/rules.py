@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 
-from luahost.gate import hosts
-from luahost.gate.constraints import LlmConstraints, matches
-from luahost.gate.permits import LlmAction
+from luahost.gate import hosts, paths
+from luahost.gate.constraints import FileConstraints, LlmConstraints, matches
+from luahost.gate.permits import FileAction, LlmAction
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -72,9 +72,39 @@ def _entry(origin: hosts.Origin) -> str:
     return text.removeprefix("https://") if not origin.is_loopback else text.partition("://")[2]
 
 
+# ── files ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def files(held: FileConstraints, action: FileAction) -> Refusal | None:
+    kind = action.kind
+    roots = held.roots if held.roots is not None else (action.start,) if kind == "fs.read" else ()
+    inside = [names for root in roots if (names := paths.beneath(action.path, root)) is not None]
+    if not inside:
+        return outside(kind, "path_not_allowed", ("path", action.path), "roots", roots)
+    if held.globs is None:
+        careful = any(paths.is_hidden(names) for names in inside) or (action.is_code and kind != "fs.read")
+        if not careful:
+            return None
+        named = "a name that begins with a dot" if not action.is_code else "a Lua module of the script's own"
+        return Refusal(
+            kind="path_not_allowed",
+            message=f"{kind} denied: {action.path[:200]!r} is {named}, which only globs of the grant can name",
+            rule="globs",
+            grant=f"{kind}:globs={'/'.join(inside[0])[:200]}",
+        )
+    if action.is_base or any(paths.matches_glob(held.globs, names) for names in inside):
+        return None
+    return outside(kind, "path_not_allowed", ("path", "/".join(inside[0])), "globs", held.globs)
+
+
 # ── the tables ──────────────────────────────────────────────────────────────────────────────────────────
 
-RULES: dict[str, Callable[[Any, Any], Refusal | None]] = {"llm": llm}
+RULES: dict[str, Callable[[Any, Any], Refusal | None]] = {
+    "llm": llm,
+    "fs.read": files,
+    "fs.write": files,
+    "fs.delete": files,
+}
 """Kind → what one grant's constraints say to an action of it."""
 
 CHAIN_RULES: dict[str, Callable[[Any, Any], Refusal | None]] = {"llm": llm_chain}

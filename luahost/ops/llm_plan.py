@@ -17,7 +17,7 @@ from luahost.gate.permits import LlmAction
 from luahost.ops import results
 from luahost.ops.providers import ALIASES, Provider, without_version
 from luahost.ops.results import Result
-from luahost.ops.world import Share
+from luahost.ops.world import Planned, Share
 from luahost.transport.settings import Deadlines
 from luahost.values import nearest
 from luahost.wire.messages import THINKING, Cache, Tool, text_of
@@ -91,7 +91,7 @@ class PingArgs(msgspec.Struct, frozen=True):
     opts: PingOptions
 
 
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
+class Plan(Planned, frozen=True, kw_only=True):
     """What a call would do. `key` is None when none is sent."""
 
     action: LlmAction

@@ -8,9 +8,11 @@ from collections.abc import Awaitable, Callable, Hashable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import trio
 
 from luahost.gate.grants import Grant
+from luahost.gate.permits import Action
 from luahost.ops.providers import Provider
 from luahost.ops.sessions import Store
 from luahost.transport.settings import TransportSettings
@@ -76,12 +78,11 @@ class Share:
         self.sessions = Store()
 
 
-class CallEnded(Exception):
-    """The gate ended a call under way: its grant was revoked or expired."""
+class Planned(msgspec.Struct, frozen=True, kw_only=True):
+    """What a gated call would do: the action the gate judges, and further ones that must be allowed too."""
 
-    def __init__(self, kind: str, why: str) -> None:
-        super().__init__(why)
-        self.kind, self.why = kind, why
+    action: Action
+    also: tuple[Action, ...] = ()
 
 
 Emit = Callable[[str], Awaitable[bool]]

@@ -99,7 +99,7 @@ def test_a_released_call_can_be_made_again_and_a_settled_one_cannot() -> None:
     reserve([ledger], asking(0)).release()  # type: ignore[union-attr]
     reserve([ledger], asking(0)).settle(tokens=7)  # type: ignore[union-attr]
     assert isinstance(reserve([ledger], asking(0)), Shortage)
-    assert ledger.usage() == {"calls": 1, "tokens": 7, "running": 0}
+    assert ledger.usage() == {"calls": 1, "tokens": 7, "bytes": 0, "running": 0}
 
 
 @given(st.integers(0, 100), st.integers(0, 200))

@@ -5,7 +5,7 @@ BIN     = $(VENV)/bin
 READY   = $(VENV)/.ready
 PEERS   = .venv-peers
 
-.PHONY: demo test lint tests fuzz bench bench-peers venv clean
+.PHONY: demo test lint tests test-lua fuzz bench bench-peers venv clean
 
 demo: $(READY)
 	@$(BIN)/python examples/demo.py $(if $(PROVIDER),--provider $(PROVIDER))
@@ -20,6 +20,10 @@ lint: $(READY)
 
 tests: $(READY)
 	$(BIN)/python -m pytest
+
+# LUA_TESTS: the folder testes of github.com/lua/lua at tag v5.4.8.
+test-lua: $(READY)
+	@$(BIN)/python tests/lua_suite.py $(LUA_TESTS)
 
 # FUZZ="frames attacks --seed 7": some targets only, the same input again.
 SECONDS = 60

@@ -11,7 +11,7 @@ local type, next, select, error, rawget, rawset = base.type, base.next, base.sel
 local rawequal = base.rawequal
 local getmetatable, setmetatable, tostring, raw_load = base.getmetatable, base.setmetatable, base.tostring, base.load
 local string_metatable, true_metatable = getmetatable(""), K.raw.debug.getmetatable
-local format, sub, gsub, byte, find = K.raw.string.format, K.raw.string.sub, K.raw.string.gsub, K.raw.string.byte, K.raw.string.find
+local format, sub, gsub, find, match = K.raw.string.format, K.raw.string.sub, K.raw.string.gsub, K.raw.string.find, K.raw.string.match
 local concat, date, time = K.raw.table.concat, raw_os.date, raw_os.time
 local pcall, look = base.pcall, K.kill.look
 local clock = raw_os.clock
@@ -116,17 +116,28 @@ function G.rawset(t, k, v)
   return rawset(t, k, v)
 end
 
+-- The collector is the host's: what Lua answers when nothing is to do.
+local collector = {
+  collect = 0, stop = 0, restart = 0, step = true, isrunning = true, setpause = 200, setstepmul = 100,
+  incremental = "incremental", generational = "incremental",
+}
+
 function G.collectgarbage(option)
   if option == "count" then return base.collectgarbage("count") end
-  return 0 -- the collector is the host's
+  local answer = collector[option == nil and "collect" or option]
+  if answer == nil then
+    if type(option) ~= "string" then expect(option, "string", 1, "collectgarbage") end
+    error("bad argument #1 to 'collectgarbage' (invalid option '" .. sub(option, 1, 100) .. "')", 2)
+  end
+  return answer
 end
 
 -- ── load ────────────────────────────────────────────────────────────────────────────────────────────
 
+-- As Lua shows it: `=name` and `@name` as they are, a text as [string "its first line..."]; nothing unprintable.
 local function chunk_name(name)
-  if type(name) ~= "string" then return "=(load)" end
-  if byte(name) == 61 or byte(name) == 64 then name = sub(name, 2) end
-  return "=" .. gsub(sub(name, 1, 60), "%c", "?")
+  local head = match(sub(name, 1, 80), "^[^\n]*")
+  return gsub(head, "%c", "?") .. (#head < #name and "\n" or "")
 end
 
 -- Whether the text has more than `max` of the words that make the parser quadratic.
@@ -178,6 +189,14 @@ function G.load(chunk, name, mode, ...)
     error("bad argument #1 to 'load' (function expected, got " .. (chunk == nil and "no value" or type(chunk)) .. ")", 2)
   end
   if #text > LOAD_BYTES then return nil, "chunk too large: load takes " .. LOAD_BYTES .. " bytes" end
+  if name == nil then
+    name = type(chunk) == "string" and text or "=(load)"
+  elseif type(name) == "number" then
+    name = tostring(name)
+  else
+    expect(name, "string", 2, "load")
+  end
+  if mode ~= nil then expect(mode, "string", 3, "load") end
   if mode ~= nil and not find(mode, "t", 1, true) then
     return nil, "attempt to load a text chunk (mode is '" .. mode .. "')"
   end
@@ -190,7 +209,7 @@ function G.load(chunk, name, mode, ...)
     look() -- no hook runs in the parser
   end
   -- Under pcall, which has no message handler: too deep a nesting is raised inside, and one would change the message.
-  local _, f, message = pcall(raw_load, text, chunk_name(name == nil and type(chunk) == "string" and "(load)" or name), "t", env)
+  local _, f, message = pcall(raw_load, text, chunk_name(name), "t", env)
   if f then return f end
   return nil, message
 end

@@ -25,13 +25,13 @@ local function expect(co, n, name)
   end
 end
 
-local function pass(co, ok, tag, ...)
-  if ok and rawequal(tag, HOST) then -- raw: `==` would hand HOST to a script's __eq
+local function pass(co, ok, ...)
+  if ok and rawequal((...), HOST) then -- raw: `==` would hand HOST to a script's __eq
     waiting[co] = true
-    return pass(co, resume(co, yield(HOST, ...))) -- a tail call: the stack does not grow with the calls
+    return pass(co, resume(co, yield(...))) -- a tail call: the stack does not grow with the calls
   end
   waiting[co] = nil
-  return pass_result(ok, tag, ...)
+  return pass_result(ok, ...)
 end
 
 local function guarded_resume(co, ...)
@@ -66,8 +66,9 @@ function lib.yield(...)
   return yield(...)
 end
 
-local function unwrap(co, ok, e, ...)
-  if ok then return e, ... end
+local function unwrap(co, ok, ...)
+  if ok then return ... end
+  local e = ...
   if status(co) == "dead" then
     local closed, e2 = pass_result(close(co))
     if not closed then e = e2 end

@@ -52,13 +52,14 @@ end
 
 -- Passes the results of a protected call on, unless they hide a kill. Out of memory is a kill too: a script
 -- that could catch it would spin on emergency collections for ever.
-local function pass(ok, e, ...)
+local function pass(ok, ...)
   if killed then error(KILL, 0) end
   if not ok then
+    local e = ...
     if e == NO_MEMORY then die("memory") end
-    if type(e) == "userdata" then e = "internal error" end
+    if type(e) == "userdata" then return ok, "internal error" end
   end
-  return ok, e, ...
+  return ok, ... -- as many as there are: select("#", pcall(f)) is 1 when f returns nothing
 end
 
 function K.pcall(...)

@@ -162,6 +162,10 @@ class Activations:
                     activation.end(frames.decode(want.value))
             elif isinstance(want, frames.Failed):
                 self._failed(want)
+            elif isinstance(want, frames.Drop):
+                self._bridge.forget(want.id)
+            elif isinstance(want, frames.More):
+                self._port.send(frames.go_on(self._bridge.share.world.now_s()))
             else:
                 usage = self.usage
                 usage.cpu_s += max(0, want.cpu_us) / 1e6

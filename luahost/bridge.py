@@ -35,9 +35,6 @@ from luahost.workers.worker import Port
 
 _log = logging.getLogger("luahost.bridge")
 
-MAX_OPEN_CALLS = 1000
-"""Calls one VM may have under way; a worker that sends more is lying."""
-
 STREAM_AHEAD_BYTES = 64 * 1024
 """Streamed text that may wait for a slow on_delta before the server is no longer read."""
 
@@ -146,8 +143,8 @@ class Bridge:
         """A VM asked; the reply is sent when there is one. Raises HostFault when the worker must be lying."""
         if call.id in self._open:
             raise HostFault("a call was numbered twice", kind="worker_lied")
-        if len(self._open) >= MAX_OPEN_CALLS:
-            raise HostFault(f"more than {MAX_OPEN_CALLS} calls at a time", kind="worker_lied")
+        if len(self._open) >= frames.MAX_OPEN_CALLS:
+            raise HostFault(f"more than {frames.MAX_OPEN_CALLS} calls at a time", kind="worker_lied")
         self.calls += 1
         op = call.op.decode(errors="replace")
         if op in QUICK:
@@ -172,6 +169,12 @@ class Bridge:
             if task in (0, entry.task):
                 self._open.pop(entry.id, None)
                 entry.life.cancel()
+
+    def forget(self, id: int) -> None:
+        """The VM ended the strand that waited for this call; an answer may be on its way already."""
+        entry = self._open.pop(id, None)
+        if entry is not None:
+            entry.life.cancel()
 
     async def _run(self, call: frames.Call, entry: OpenCall) -> None:
         try:

@@ -13,11 +13,13 @@ local isyieldable = K.raw.coroutine.isyieldable
 local kill_check, watch, pass_result = K.kill.check, K.kill.watch, K.kill.pass
 
 local HOST = {}                                    -- tags a yield as a call to the host
-local tasks = setmetatable({}, { __mode = "k" })   -- coroutines the host started: scripts may not resume them
+local tasks = setmetatable({}, { __mode = "k" })   -- coroutines of tasks and strands: scripts may not resume them
 local waiting = setmetatable({}, { __mode = "k" }) -- coroutines below which a call to the host is open
+K.WEAK = { __mode = "kv" }
+local resumed = setmetatable({}, K.WEAK)           -- coroutine → the waiting one that it resumed
 
 K.HOST = HOST
-K.tasks = tasks
+K.tasks, K.waiting, K.resumed = tasks, waiting, resumed
 
 local function expect(co, n, name)
   if type(co) ~= "thread" then
@@ -27,10 +29,10 @@ end
 
 local function pass(co, ok, ...)
   if ok and rawequal((...), HOST) then -- raw: `==` would hand HOST to a script's __eq
-    waiting[co] = true
+    waiting[co], resumed[running()] = true, co
     return pass(co, resume(co, yield(...))) -- a tail call: the stack does not grow with the calls
   end
-  waiting[co] = nil
+  if waiting[co] then waiting[co], resumed[running()] = nil, nil end
   return pass_result(ok, ...)
 end
 

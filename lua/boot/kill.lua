@@ -85,6 +85,13 @@ K.kill = {
   script_position = script_position,
   -- Opens an activation's budget: seconds of CPU from now on.
   arm = function(seconds) deadline = clock() + seconds end,
+  deadline = function() return deadline end,
+  arm_until = function(at_s) deadline = at_s end,
+  -- Whether the script is dead, or has just died of its deadline. For our own loop, in which no hook runs.
+  over = function()
+    if not killed and clock() > deadline then killed = "cpu" end
+    return killed
+  end,
   reason = function() return killed, killed_at end,
   check = function() if killed then error(KILL, 0) end end,
   look = hook, -- at the clock, at once: before or after a call that takes long and runs no hook

@@ -73,7 +73,7 @@ class FrameReader:
 
 # ── what a VM is told ───────────────────────────────────────────────────────────────────────────────────
 
-START, REPLY, EVENTS, CANCEL = 1, 2, 3, 4
+START, REPLY, EVENTS, CANCEL, GO_ON = 1, 2, 3, 4, 5
 
 _MESSAGE = struct.Struct("<Bdq")
 _OPEN = struct.Struct("<qdqqqq")
@@ -119,6 +119,11 @@ def cancel(task: int, now_s: float) -> bytes:
     return _MESSAGE.pack(CANCEL, now_s, task)
 
 
+def go_on(now_s: float) -> bytes:
+    """The answer to More."""
+    return _MESSAGE.pack(GO_ON, now_s, 0)
+
+
 def encode(value: Value) -> bytes:
     """A value as bytes; TypeError or ValueError when it is none."""
     return _encode(value)
@@ -127,8 +132,11 @@ def encode(value: Value) -> bytes:
 # ── what a VM wants ─────────────────────────────────────────────────────────────────────────────────────
 
 
-MAX_CALLS = 64
-"""A step wakes one task, so it holds one call; this leaves room for tasks that run several."""
+MAX_OPEN_CALLS = 1000
+"""Calls one VM may have under way (lua/boot/strands.lua keeps to it); a worker that sends more is lying."""
+
+MAX_WANTS = 4 * MAX_OPEN_CALLS
+"""A step ends or makes at most all of its calls, and tells the end of each task."""
 
 Number = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
 """Lua's integers; MessagePack has larger ones."""
@@ -177,7 +185,17 @@ class Stats(msgspec.Struct, frozen=True, array_like=True, tag=4):
     dropped_bytes: Number
 
 
-Want = Call | Ack | Done | Failed | Stats
+class Drop(msgspec.Struct, frozen=True, array_like=True, tag=5):
+    """The strand that waited for call `id` was ended by its task: end the call, nobody hears its answer."""
+
+    id: Number
+
+
+class More(msgspec.Struct, frozen=True, array_like=True, tag=6):
+    """There are calls that did not fit in this step; the next, go_on() if nothing else, brings them."""
+
+
+Want = Call | Ack | Done | Failed | Stats | Drop | More
 
 _wants = msgspec.msgpack.Decoder(list[Want])
 _value = msgspec.msgpack.Decoder(Any)
@@ -185,13 +203,12 @@ _value = msgspec.msgpack.Decoder(Any)
 
 def decode_wants(data: bytes) -> list[Want]:
     """The wants of one step; FrameError when the bytes are no such list."""
+    if data[:1] == b"\xdd" or (data[:1] == b"\xdc" and int.from_bytes(data[1:3]) > MAX_WANTS):
+        raise FrameError(f"more than {MAX_WANTS} wants in one step")
     try:
-        wants = _wants.decode(data)
+        return _wants.decode(data)
     except (msgspec.DecodeError, RecursionError) as error:
         raise FrameError(f"a step's answer that is none: {error}") from None
-    if len(wants) > MAX_CALLS and sum(isinstance(want, Call) for want in wants) > MAX_CALLS:
-        raise FrameError(f"more than {MAX_CALLS} calls in one step")
-    return wants
 
 
 def decode(data: bytes | msgspec.Raw) -> Value:

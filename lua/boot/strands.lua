@@ -1,0 +1,426 @@
+-- Strands: the coroutines of a task, each of which can sleep on a call of its own. No threads: one runs at a time.
+--
+-- A task begins as one strand. When it wants several things at once (std/concurrency.lua) it hands over a group and
+-- sleeps until every member of the group, a strand too, has ended: so strands form a tree, and what ends one ends all
+-- below it. One step runs each strand that can run; what they then ask of the host leaves together.
+--
+-- Only the loop in here ends a strand, never one that runs. Its coroutines are closed, innermost first; their <close>
+-- variables get CLOSE_S of CPU together and no host; its open calls end in the host too (Drop). No script can catch
+-- that. Knows no message and no operation; boot/tasks.lua has those. Idea: trio's nurseries.
+
+local K = ...
+local base, kill = K.raw.base, K.kill
+local type, error, xpcall, pcall = base.type, base.error, base.xpcall, base.pcall
+local create, resume, yield, status = K.raw.coroutine.create, K.raw.coroutine.resume, K.raw.coroutine.yield, K.raw.coroutine.status
+local close, isyieldable = K.raw.coroutine.close, K.raw.coroutine.isyieldable
+local next, concat, unpack, min = base.next, K.raw.table.concat, K.raw.table.unpack, K.raw.math.min
+local pack, clock = K.raw.string.pack, K.raw.os.clock
+local HOST, is_task, waiting, resumed = K.HOST, K.tasks, K.waiting, K.resumed
+local decode, failure_of, limits = K.decode, K.failure_of, K.limits
+
+local MAX_CALLS = 1000       -- open at a time (vm/frames.py has the same); further ones wait in line
+local MAX_STRANDS = 10000    -- that have not ended
+local CLOSE_S = 0.1          -- CPU seconds for the <close> variables of what is ended together
+local SPARE_BYTES = 512 * 1024 -- that the wants of a step may be larger than one value
+
+local CALL, ACK, JOIN, WAIT = 1, 2, 3, 4 -- why a strand yields
+
+local S = {}
+K.strands = S
+
+-- A strand: {task, co, group, nursery, index,  f, args: what it will run
+--            call: the call it sleeps on, held: streams whose batch it works on,  op, args: the call it wants to make
+--            waits: the group it sleeps on,  prev, next: in its group,  ended}
+-- A group:  {items, f, concurrency, collect, first, nursery: what is wanted
+--            parent, members, left, at, results, winner, failed, closed}
+
+local current                -- the strand that runs
+local alive = 0              -- strands that have not ended
+local calls = {}             -- call id → strand that sleeps on it
+local open, last_call = 0, 0
+local ready, ready_first, ready_last = {}, 1, 0
+local line, line_first, line_last = {}, 1, 0 -- strands whose call waits to be made
+local stuck = {}             -- strands that wait for another strand (S.wait), oldest first
+local closing = false
+local out, wanted, size      -- what this step has to say
+
+-- ── what leaves ─────────────────────────────────────────────────────────────────────────────────────────
+
+function S.int(n) return pack(">Bi8", 0xd3, n) end
+
+function S.bytes(s) return pack(">Bs4", 0xc6, s) end -- as bytes: an error's text need not be UTF-8
+
+local int, bytes = S.int, S.bytes
+
+local function say(...)
+  local want = concat({ ... })
+  wanted = wanted + 1
+  out[wanted] = want
+  size = size + #want
+end
+
+S.say = say
+
+function S.begin_step() out, wanted, size = {}, 0, 0 end
+
+function S.end_step() return pack(">BI2", 0xdc, wanted) .. concat(out, "", 1, wanted) end
+
+-- ── calls to the host ───────────────────────────────────────────────────────────────────────────────────
+
+local function expect_host(what)
+  if closing then error("orcs: " .. what .. " while what runs is being ended", 4) end
+  if not isyieldable() then
+    error("orcs: " .. what .. " here: inside __tostring, __gc, a message handler or another function "
+      .. "that Lua calls from C; call it before and pass the result in", 4)
+  end
+end
+
+-- Calls operation `op` with encoded arguments and returns the host's reply, decoded. `on_events` is given
+-- each batch of a streaming answer's events and says whether to go on.
+function K.call(op, args, on_events)
+  if closing or not isyieldable() then expect_host("the host cannot be called") end
+  local final, payload, id = yield(HOST, CALL, op, args)
+  while not final do
+    local ok, go_on = K.pcall(on_events, decode(payload))
+    if not ok then
+      repeat final, payload = yield(HOST, ACK, id, false) until final
+      error(go_on, 0)
+    end
+    final, payload = yield(HOST, ACK, id, go_on ~= false)
+  end
+  return decode(payload)
+end
+
+local function ask(strand, op, args)
+  last_call, open = last_call + 1, open + 1
+  strand.call = last_call
+  calls[last_call] = strand
+  say("\x95\x00", int(strand.task), int(last_call), bytes(op), args)
+end
+
+-- Makes the calls that wait in line: as many as may be open, and fit in one step. The host asks for the rest.
+local function ask_waiting()
+  while line_first <= line_last and open < MAX_CALLS do
+    local strand = line[line_first]
+    if not strand.ended then
+      if size + #strand.args > limits.value_bytes + SPARE_BYTES // 2 then return say("\x91\x06") end
+      ask(strand, strand.op, strand.args)
+      strand.args = nil
+    end
+    line[line_first] = nil
+    line_first = line_first + 1
+  end
+end
+
+local function drop(strand)
+  local id, held = strand.call, strand.held
+  if id then
+    calls[id], open = nil, open - 1
+    say("\x92\x05", int(id))
+  end
+  for each in next, held or {} do
+    open = open - 1
+    say("\x92\x05", int(each))
+  end
+end
+
+-- ── one strand ──────────────────────────────────────────────────────────────────────────────────────────
+
+local member_ended, join
+
+local function make_ready(strand)
+  ready_last = ready_last + 1
+  ready[ready_last] = strand
+end
+
+local function proceed(strand, ...)
+  current = strand
+  local ok, a, b, c, d = resume(strand.co, ...)
+  if kill.reason() then return end
+  if status(strand.co) == "dead" then
+    strand.ended, alive = true, alive - 1
+    if not strand.group then return strand.over(strand.task, ok, a, b) end
+    if ok then return member_ended(strand, a, b) end
+    return member_ended(strand, false, a)
+  end
+  if b == CALL then
+    -- Nothing else runs in this step, so nothing can end the strand again before the call leaves.
+    if size == 0 and ready_first > ready_last and line_first > line_last and open < MAX_CALLS then return ask(strand, c, d) end
+    line_last = line_last + 1
+    line[line_last], strand.op, strand.args = strand, c, d
+  elseif b == ACK then
+    strand.call, strand.held[c] = c, nil
+    calls[c] = strand
+    say("\x93\x01", int(c), d and "\xc3" or "\xc2")
+  elseif b == JOIN then
+    return join(strand, c)
+  else
+    strand.key = c
+    stuck[#stuck + 1] = strand
+  end
+end
+
+local function start(strand, f, ...)
+  strand.co = kill.watch(create(f))
+  is_task[strand.co] = true
+  return proceed(strand, ...)
+end
+
+local function body(f, args)
+  return kill.pass(xpcall(f, failure_of, unpack(args, 1, args.n)))
+end
+
+-- Begins a task: main(...) in a strand {task, over}; over(task, …) is told what resume said when it has ended.
+function S.begin(strand, main, ...)
+  alive = alive + 1
+  return start(strand, main, ...)
+end
+
+-- The host answered a call, or sent a batch of its events.
+function S.wake(call, final, payload)
+  local strand = calls[call]
+  if not strand then return end -- ended meanwhile
+  calls[call], strand.call = nil, nil
+  if final then
+    open = open - 1
+  else
+    strand.held = strand.held or {}
+    strand.held[call] = true
+  end
+  return proceed(strand, final, payload, call)
+end
+
+-- ── groups ──────────────────────────────────────────────────────────────────────────────────────────────
+
+local function add(group, index, f, args)
+  local strand = {
+    task = group.parent.task, group = group, nursery = group.nursery, index = index, f = f, args = args, prev = group.last,
+  }
+  if group.last then group.last.next = strand else group.members = strand end
+  group.last = strand
+  group.left, alive = group.left + 1, alive + 1
+  make_ready(strand)
+end
+
+-- Starts what the group still has to do and may have at a time.
+local function fill(group)
+  while group.at < #group.items and group.left < group.concurrency do
+    local i = group.at + 1
+    group.at = i
+    local item = group.items[i]
+    if group.f then add(group, i, group.f, { item, i, n = 2 }) else add(group, i, item, { group.argument, n = 1 }) end
+  end
+end
+
+local function over(group)
+  local parent = group.parent
+  group.closed, parent.waits = true, nil
+  make_ready(parent)
+end
+
+function join(strand, group)
+  group.parent, group.left, group.at, group.results = strand, 0, 0, {}
+  group.nursery = group.nursery or strand.nursery
+  strand.waits = group
+  if alive + min(group.concurrency, #group.items) > MAX_STRANDS then
+    group.failed = { value = S.too_many() }
+  else
+    fill(group)
+  end
+  if group.left == 0 then return over(group) end
+end
+
+local function close_one(co) return kill.pass(close(co)) end
+
+-- Closes a strand's coroutine, and before it those that it had resumed and that wait with it.
+local function close_all(strand)
+  local chain, n, co = {}, 0, strand.co
+  while co do
+    n = n + 1
+    chain[n], co = co, resumed[co]
+  end
+  current = strand
+  local failure
+  for i = n, 1, -1 do
+    local _, fine, e = pcall(close_one, chain[i])
+    if kill.reason() then return end
+    waiting[chain[i]] = nil
+    if not fine and not failure then failure = { value = e } end
+  end
+  return failure
+end
+
+-- Ends these strands and all below them. The first error of a <close> variable, if there was one.
+local function finish(roots)
+  local doomed, n = roots, #roots
+  local i = 1
+  while i <= n do
+    local group = doomed[i].waits
+    if group then
+      group.closed = true
+      local member = group.members
+      while member do
+        n = n + 1
+        doomed[n], member = member, member.next
+      end
+    end
+    i = i + 1
+  end
+  local failure
+  local deadline = kill.deadline()
+  kill.arm_until(min(deadline, clock() + CLOSE_S))
+  closing = true
+  for each = n, 1, -1 do
+    local strand = doomed[each]
+    strand.ended, alive = true, alive - 1
+    drop(strand)
+    if strand.co then
+      local failed = close_all(strand)
+      if kill.reason() then return end -- `closing` stays: killed_by asks
+      failure = failure or failed
+    end
+  end
+  closing = false
+  kill.arm_until(deadline)
+  return failure
+end
+
+local function stop(group)
+  local roots, n, member = {}, 0, group.members
+  while member do
+    n = n + 1
+    roots[n], member = member, member.next
+  end
+  group.closed, group.members, group.last, group.left = true, nil, nil, 0
+  local failure = finish(roots)
+  if kill.reason() then return end
+  group.failed = group.failed or failure
+  return over(group)
+end
+
+function member_ended(strand, fine, value)
+  local group = strand.group
+  if strand.prev then strand.prev.next = strand.next else group.members = strand.next end
+  if strand.next then strand.next.prev = strand.prev else group.last = strand.prev end
+  group.left = group.left - 1
+  if not fine then
+    if type(value) ~= "table" then value = { value = value, message = value, error_kind = "" } end -- raised by Lua in the handler
+    if not group.collect then
+      group.failed = value
+      return stop(group)
+    end
+    value = {
+      ok = false, error = value.message, error_kind = value.error_kind ~= "" and value.error_kind or "script_error", raised = value.value,
+    }
+  elseif group.collect then
+    value = { ok = true, value = value }
+  end
+  if strand.index then group.results[strand.index] = value end
+  if group.first then
+    group.winner = strand.index
+    return stop(group)
+  end
+  fill(group)
+  if group.left == 0 then return over(group) end
+end
+
+-- Runs a group and returns its results, a list by index, and the index of the first to end where `first` says that
+-- one is enough. Raises what the first of them raised. Called by a running strand, which sleeps meanwhile.
+--   items        what to do: functions, each called with `argument`; or anything, and f(item, index) is called
+--   concurrency  how many at a time
+function S.run(group)
+  expect_host("this cannot wait")
+  yield(HOST, JOIN, group)
+  if group.failed then
+    current.came = group.failed
+    error(group.failed.value, 0)
+  end
+  return group.results, group.winner
+end
+
+function S.too_many()
+  return "orcs: more than " .. MAX_STRANDS .. " functions at a time; orcs.map(list, f, {concurrency = n}) takes any number"
+end
+
+-- One more member for a group that runs; false when it has ended.
+function S.spawn(group, f, args)
+  if group.closed or not group.parent then return false end
+  if alive >= MAX_STRANDS then error(S.too_many(), 3) end
+  add(group, nil, f, args)
+  return true
+end
+
+function S.nursery() return current.nursery end
+
+function S.current() return current end
+
+-- The failure that the strand which runs was told by its group: to report an error with the line that raised it.
+function S.came() return current and current.came end
+
+-- Sleeps until another strand says S.notify(key). False when that can never be: all others wait as well.
+function S.wait(key)
+  expect_host("this cannot wait")
+  return yield(HOST, WAIT, key)
+end
+
+function S.notify(key)
+  local kept = {}
+  for i = 1, #stuck do
+    local strand = stuck[i]
+    if strand.key == key then
+      strand.answer = true
+      make_ready(strand)
+    else
+      kept[#kept + 1] = strand
+    end
+  end
+  stuck = kept
+end
+
+-- ── the loop ────────────────────────────────────────────────────────────────────────────────────────────
+
+local function run_ready()
+  while ready_first <= ready_last do
+    local strand = ready[ready_first]
+    ready[ready_first] = nil
+    ready_first = ready_first + 1
+    if kill.over() then return end -- strands too short for a hook would never meet the clock
+    if strand.ended then -- nothing: it was ended before its turn
+    elseif strand.co then
+      local answer = strand.answer
+      strand.answer = nil
+      proceed(strand, answer)
+    else
+      local f, args = strand.f, strand.args
+      strand.f, strand.args = nil, nil
+      start(strand, body, f, args)
+    end
+  end
+end
+
+-- Runs whatever can run, then makes the calls that came of it.
+function S.settle()
+  if ready_first <= ready_last then run_ready() end
+  while stuck[1] and open == 0 and line_first > line_last and not kill.reason() do
+    local all = stuck
+    stuck = {}
+    for i = 1, #all do
+      all[i].answer = false
+      make_ready(all[i])
+    end
+    run_ready()
+  end
+  if line_first <= line_last and not kill.reason() then ask_waiting() end
+end
+
+-- The host forgets a task: its strand ends, and all below it.
+function S.cancel(strand) finish({ strand }) end
+
+-- A killed VM: nothing of it goes on.
+function S.forget()
+  calls, ready, line, stuck = {}, {}, {}, {}
+  ready_first, ready_last, line_first, line_last = 1, 0, 1, 0
+end
+
+-- Whether the VM was killed by the <close> variables of what it ended.
+function S.was_closing() return closing end

@@ -14,6 +14,7 @@ Pure; knows no socket and no lupa.
 from __future__ import annotations
 
 import struct
+from math import isfinite
 from typing import Annotated, Any
 
 import msgspec
@@ -28,6 +29,8 @@ STEPPED, OUTPUT = 4, 5  # worker → host
 _FRAME = struct.Struct("<IBI")
 FRAME_HEAD = _FRAME.size
 LARGEST = 0xFFFFFFFF
+LARGE = 16 * 1024
+"""Bytes from which on a look at what is inside costs less than what it may bring."""
 FRAME_SPARE = 1 << 20
 """A frame may be this much longer than the largest value: heads, several wants in one step."""
 
@@ -136,7 +139,8 @@ MAX_OPEN_CALLS = 1000
 """Calls one VM may have under way (lua/boot/strands.lua keeps to it); a worker that sends more is lying."""
 
 MAX_WANTS = 4 * MAX_OPEN_CALLS
-"""A step ends or makes at most all of its calls, and tells the end of each task."""
+"""A step ends or makes at most all of its calls, and tells the end of each task. The length of the list is looked at
+before anything is built."""
 
 Number = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
 """Lua's integers; MessagePack has larger ones."""
@@ -197,44 +201,100 @@ class More(msgspec.Struct, frozen=True, array_like=True, tag=6):
 
 Want = Call | Ack | Done | Failed | Stats | Drop | More
 
-_wants = msgspec.msgpack.Decoder(list[Want])
+_wants = msgspec.msgpack.Decoder(Annotated[list[Want], msgspec.Meta(max_length=MAX_WANTS)])
 _value = msgspec.msgpack.Decoder(Any)
 
 
 def decode_wants(data: bytes) -> list[Want]:
     """The wants of one step; FrameError when the bytes are no such list."""
-    if data[:1] == b"\xdd" or (data[:1] == b"\xdc" and int.from_bytes(data[1:3]) > MAX_WANTS):
-        raise FrameError(f"more than {MAX_WANTS} wants in one step")
     try:
-        return _wants.decode(data)
+        wants: list[Want] = _wants.decode(data)
     except (msgspec.DecodeError, RecursionError) as error:
         raise FrameError(f"a step's answer that is none: {error}") from None
+    if len(data) > LARGE:
+        wants = [_on_its_own(want) if isinstance(want, Call) else want for want in wants]
+    return wants
+
+
+def _on_its_own(call: Call) -> Call:
+    """The call without the frame it came in: it may be under way for long, and the frame be large."""
+    return Call(call.task, call.id, call.op, call.args.copy())
 
 
 def decode(data: bytes | msgspec.Raw) -> Value:
-    """An encoded value; FrameError when it is none. Valid UTF-8 comes as str, other texts as bytes."""
+    """An encoded value; FrameError when it is none. Valid UTF-8 comes as str, other texts as bytes.
+
+    A byte may stand for an object of 64: what may hold more objects than a value has is counted first.
+    """
+    data = bytes(data)
+    if len(data) > LARGE and len(data) - len(data.translate(None, _NO_TEXT)) > MAX_NODES and _is_over(data):
+        raise FrameError(f"a value of more than {MAX_NODES} items")
     try:
         value = _value.decode(data)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise FrameError(f"a value that is none: {error}") from None
-    if len(bytes(data)) > MAX_NODES and _nodes(value) > MAX_NODES + 1000:
-        raise FrameError(f"a value of more than {MAX_NODES} items")
-    return value
+    return _checked(value)
 
 
-def _nodes(value: Value) -> int:
-    """How many values a value is made of; the encoder in the VM counts the same."""
+_NO_TEXT = bytes(range(0x80, 0x100))
+"""Bytes that ASCII text and small numbers have none of."""
+
+
+def _is_over(data: bytes) -> bool:
+    """Whether the bytes are more than MAX_NODES values; stops there. What is no value is told by decoding."""
+    at, count = 0, 0
+    try:
+        while at < len(data) and count <= MAX_NODES + 1000:
+            byte = data[at]
+            count += 1
+            at += 1
+            if byte < 0xA0 or byte >= 0xE0:  # a small number, or the head of a small table
+                continue
+            if byte < 0xC0:
+                at += byte & 0x1F
+                continue
+            fixed, length = _SIZES[byte]
+            if length:
+                at += int.from_bytes(data[at : at + length], "big")
+            at += fixed + length
+    except KeyError:
+        return False
+    return count > MAX_NODES + 1000
+
+
+# byte → (bytes that follow it, bytes that say how many more follow): MessagePack's specification
+_SIZES: dict[int, tuple[int, int]] = (
+    {0xC0: (0, 0), 0xC2: (0, 0), 0xC3: (0, 0)}  # nil, false, true
+    | {0xC4: (0, 1), 0xC5: (0, 2), 0xC6: (0, 4), 0xD9: (0, 1), 0xDA: (0, 2), 0xDB: (0, 4)}  # bytes, text
+    | {0xC7: (1, 1), 0xC8: (1, 2), 0xC9: (1, 4)}  # extensions
+    | {0xD4 + n: (1 + (1 << n), 0) for n in range(5)}
+    | {0xCA: (4, 0), 0xCB: (8, 0)}  # floats
+    | {0xCC + n: (1 << n, 0) for n in range(4)}  # unsigned
+    | {0xD0 + n: (1 << n, 0) for n in range(4)}  # signed
+    | {0xDC: (2, 0), 0xDD: (4, 0), 0xDE: (2, 0), 0xDF: (4, 0)}  # lists, maps
+)
+_LEAVES = (str, int, float, bool, bytes, type(None))
+
+
+def _checked(value: Value) -> Value:
+    """The value, when it is made of nothing but values: MessagePack has times, extensions and odd keys too."""
     count, todo = 0, [value]
     while todo:
         each = todo.pop()
         count += 1
         if isinstance(each, dict):
+            if not all(type(key) in (str, bytes) for key in each):
+                raise FrameError("a value with a key that is no text")
             todo += each.values()
         elif isinstance(each, list):
             todo += each
+        elif type(each) not in _LEAVES:
+            raise FrameError(f"a value with a {type(each).__name__} in it")
+        elif type(each) is float and not isfinite(each):
+            raise FrameError("a value with a number that is not finite")
         if count > MAX_NODES + 1000:
-            break
-    return count
+            raise FrameError(f"a value of more than {MAX_NODES} items")
+    return value
 
 
 def broken(task: int, kind: str, message: str) -> bytes:

@@ -25,7 +25,7 @@ from luahost.worker import confine, loop
 REQUEST = struct.Struct("<Bqq")  # verb, pid or 0, address space bytes
 ANSWER = struct.Struct("<Bq")  # verb, pid or status or errno
 FORK, BURY = 1, 2
-READY, FORKED, BURIED, FAILED = 1, 2, 3, 4  # READY carries 1 if the kernel takes the seccomp filter
+READY, FORKED, BURIED, FAILED = 1, 2, 3, 4  # READY carries confine.Kernel.number()
 
 
 def _become_worker(fd: int, zygote: int, address_space: int, prepared: loop.Prepared) -> None:
@@ -33,10 +33,8 @@ def _become_worker(fd: int, zygote: int, address_space: int, prepared: loop.Prep
     status = 1
     try:
         confine.drop_descriptors(fd)
-        confine.die_with_parent(zygote)
-        confine.limit(address_space)
         sock = socket.socket(fileno=confine.SOCKET_FD)
-        confine.close_the_cage()
+        confine.close(zygote, address_space)
         loop.run(sock, prepared)
         status = 0
     finally:
@@ -84,14 +82,16 @@ def main(control_fd: int) -> None:
         confine.empty_environment()
         prepared = loop.Prepared()
         confine.remember_mapped_bytes()
-        caged = confine.can_filter()
+        confine.drop_privileges()
+        kernel = confine.try_out()
+        confine.fence_zygote()
         gc.collect()
         gc.freeze()
         gc.disable()
     except BaseException:  # the host must learn why there is no zygote
         control.sendall(ANSWER.pack(FAILED, 0) + traceback.format_exc().encode()[-4000:])
         raise
-    control.sendall(ANSWER.pack(READY, caged))
+    control.sendall(ANSWER.pack(READY, kernel.number()))
     try:
         _serve(control, prepared)
     except ConnectionError:

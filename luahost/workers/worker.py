@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 RECV_BYTES = 1 << 18
 IDLE_CPU_S = 0.3
 FRAMES_AT_ONCE = 100
+UNSENT_BYTES = 1 << 24
+"""What may wait for a worker that does not read is what its VMs could hold, and this."""
 
 
 class Port:
@@ -112,7 +114,13 @@ class Worker:
                 return
             data = data[sent:]
         self._unsent += data
+        if len(self._unsent) > UNSENT_BYTES and len(self._unsent) > self._room():
+            self.kill(Exhausted("more answers wait for the VM than its memory holds", limit="memory_bytes"))
+            self._unsent.clear()
         self._writable.set()
+
+    def _room(self) -> int:
+        return sum(port.limits.memory_bytes for port in self.ports.values()) + UNSENT_BYTES
 
     def kill(self, error: LuahostError) -> None:
         """SIGKILL; the ports hear `error`. Returns at once, `gone` is set when the process is buried."""

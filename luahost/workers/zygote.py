@@ -26,6 +26,7 @@ _FORK, _BURY = 1, 2
 _READY, _FORKED, _BURIED, _FAILED = 1, 2, 3, 4
 
 _log = logging.getLogger("luahost.workers")
+_told: set[tuple[str, ...]] = set()  # what is missing is said once in a process
 
 ANSWER_S = 20.0
 """How long the zygote may take for one answer; a fork takes half a millisecond."""
@@ -69,6 +70,8 @@ class Zygote:
         self._lock: trio.Lock | None = None
         self._ready = False
         self.filtered: bool | None = None  # whether workers run under the seccomp filter; None: not known yet
+        self.unprivileged: bool | None = None  # whether they run as another user than root
+        self.landlock: int | None = None  # the ABI of the Landlock they run under, 0: without
         self.alive = True
 
     @property
@@ -125,15 +128,26 @@ class Zygote:
             raise self._lost(f"no answer in {ANSWER_S:g} s")
 
     async def _read_ready(self) -> None:
-        verb, filtered = _ANSWER.unpack(await self._read(_ANSWER.size))
+        verb, kernel = _ANSWER.unpack(await self._read(_ANSWER.size))
         if verb == _FAILED:
             why = (await self._read_all()).decode(errors="replace").strip().splitlines()
             self._lost("")
             raise HostFault(f"the zygote could not boot: {why[-1] if why else 'no reason given'}")
         self._ready = True
-        self.filtered = bool(filtered)
-        if not filtered:
-            _log.warning("this kernel takes no seccomp filter: workers have rlimits, but may make any system call")
+        # worker/confine.py, Kernel.number
+        self.filtered, self.unprivileged, self.landlock = bool(kernel & 1), bool(kernel & 2), kernel >> 8
+        self._tell_what_is_missing()
+
+    def _tell_what_is_missing(self) -> None:
+        missing = {
+            "no seccomp filter (any system call)": self.filtered,
+            "no Landlock (files and sockets are kept away by the filter alone)": self.landlock,
+            "no other user than root": self.unprivileged,
+        }
+        left_out = tuple(what for what, there in missing.items() if not there)
+        if left_out and left_out not in _told:
+            _told.add(left_out)
+            _log.warning("the cage of the workers lacks: %s; `luahost doctor` says more", "; ".join(left_out))
 
     async def _read(self, size: int) -> bytes:
         import trio

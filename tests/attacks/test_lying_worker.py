@@ -11,6 +11,7 @@ import random
 import socket
 import struct
 import subprocess
+import tracemalloc
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 from typing import Any
@@ -178,6 +179,16 @@ LIES: dict[str, Callable[[Talk], bytes]] = {
     "a result of two million tables": lambda t: t.raw_done(
         b"\xdd" + struct.pack(">I", 2_000_000) + b"\x80" * 2_000_000
     ),
+    "two million acknowledgements": lambda t: frames.frame(
+        frames.STEPPED, t.vm, b"\xdd" + struct.pack(">I", 2_000_000) + b"\x93\x01\x00\xc3" * 2_000_000
+    ),
+    "a result of eight million tables": lambda t: t.raw_done(
+        b"\xdd" + struct.pack(">I", 8_000_000) + b"\x80" * 8_000_000
+    ),
+    "a result with a time in it": lambda t: t.raw_done(b"\x91\xd6\xff\0\0\0\0"),
+    "a result with an extension in it": lambda t: t.raw_done(b"\xd4\x05\x00"),
+    "a result with a number as key": lambda t: t.raw_done(b"\x81\x01\x02"),
+    "a result that is not a number": lambda t: t.raw_done(b"\xcb\x7f\xf8\0\0\0\0\0\0"),
     "random bytes": lambda t: random.Random(1).randbytes(100_000),
     "random frames": lambda t: b"".join(
         frames.frame(random.Random(i).choice([4, 5, 4]), t.vm, random.Random(i).randbytes(50)) for i in range(1000)
@@ -355,6 +366,44 @@ def test_a_flood_of_tiny_output_frames_does_not_make_the_event_loop_late(arena: 
     assert worst < 0.1, (
         f"{worst * 1000:.0f} ms"
     )  # 25 ms on a machine of its own; seconds when frames come in one go
+
+
+def test_no_lie_takes_the_host_long_or_makes_it_large(arena: Arena) -> None:
+    """The dearest of them, each in a frame as large as may be; what is refused is refused before it is built."""
+    for lie in ("two million acknowledgements", "a result of eight million tables", "wants nested without end"):
+
+        async def measure(lie: str = lie) -> float:
+            worst = 0.0
+
+            async def tick() -> None:
+                nonlocal worst
+                while True:
+                    due = trio.current_time() + 0.005
+                    await trio.sleep_until(due)
+                    worst = max(worst, trio.current_time() - due)
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(tick)
+                await meet(arena, told(LIES[lie]))
+                nursery.cancel_scope.cancel()
+            return worst
+
+        tracemalloc.start()
+        try:
+            talk = Talk(None)
+            built = LIES[lie](talk)
+            tracemalloc.reset_peak()
+            before = tracemalloc.get_traced_memory()[0]
+            with pytest.raises(frames.FrameError):
+                for _, _, payload in frames.FrameReader(1 << 30).feed(built):
+                    for want in frames.decode_wants(payload):
+                        if isinstance(want, frames.Done):
+                            frames.decode(want.value)
+            assert tracemalloc.get_traced_memory()[1] - before < 48 << 20, lie
+        finally:
+            tracemalloc.stop()
+        worst = min(arena.call(measure) for _ in range(2))
+        assert worst < 0.25, f"{lie}: {worst * 1000:.0f} ms"  # the liar writes its lie in this loop too
 
 
 def test_no_process_is_left_of_all_that(arena: Arena) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Awaitable, Callable, Hashable
-from typing import Protocol
 
 import msgspec
 import trio
@@ -19,6 +18,7 @@ from luahost.gate.hosts import Origin
 from luahost.transport.client import Answer, Client
 from luahost.transport.settings import Deadlines
 from luahost.wire import retry
+from luahost.wire.decoder import Decoder
 from luahost.wire.events import End, Event, Failure, Retry, Text, Thinking, ToolCall
 from luahost.wire.failures import stop_reason
 from luahost.wire.messages import Request
@@ -28,18 +28,6 @@ AFTER_ANSWER_S = 2.0
 
 
 __all__ = ["Attempts", "Client", "Report", "Target"]
-
-
-class Decoder(Protocol):
-    """What every wire's decoder is."""
-
-    ended: bool
-    started_content: bool
-
-    @property
-    def answered(self) -> bool: ...
-    def feed(self, data: bytes) -> list[Event]: ...
-    def close(self, dropped: bool = False) -> list[Event]: ...
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):

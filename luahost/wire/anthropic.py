@@ -18,12 +18,11 @@ import base64
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
-from functools import cache
 from typing import Any
 
 import msgspec
 
-from luahost.wire import models
+from luahost.wire import models, schemas
 from luahost.wire.anthropic_decoder import Decoder
 from luahost.wire.anthropic_frames import parse_usage
 from luahost.wire.anthropic_options import decide, tool_choice
@@ -41,26 +40,25 @@ from luahost.wire.messages import (
     ToolResultBlock,
     ToolUseBlock,
 )
+from luahost.wire.requests import post
 
 __all__ = [
     "ANTHROPIC",
     "Decoder",
     "Dialect",
     "auth_headers",
-    "dropped_options",
     "encode",
     "max_tokens",
     "models_path",
     "parse_usage",
     "path",
+    "takes_schema",
 ]
 
 path = "/v1/messages"
 models_path = "/v1/models"
 
 MAX_BREAKPOINTS = 4  # a fifth is a 400
-
-_encode_json = msgspec.json.Encoder().encode
 
 
 class Dialect(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,8 +75,6 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
 
 ANTHROPIC = Dialect()
 
-_shipped = cache(models.claude)
-
 
 def auth_headers(key: str, *, dialect: Dialect = ANTHROPIC) -> dict[str, str]:
     """The version stands here too: a GET of `models_path` needs it beside the key.
@@ -91,9 +87,11 @@ def auth_headers(key: str, *, dialect: Dialect = ANTHROPIC) -> dict[str, str]:
     return {"x-api-key": key, "anthropic-version": dialect.version}
 
 
-def dropped_options(options: Options, *, dialect: Dialect) -> list[str]:
-    """The options that are set and will not be sent, because wire or model refuses them; for a warning."""
-    return decide(options, _facts(options.model, dialect)).dropped
+def takes_schema(conversation: Conversation, options: Options, *, dialect: Dialect) -> bool:
+    """Whether the schema goes as one, rather than as a forced tool's."""
+    facts = _facts(options.model, dialect)
+    fits = schemas.is_object(options.response_schema or {}) and schemas.closes(options.response_schema or {})
+    return facts.schema and (fits or not facts.forced_tools)
 
 
 def max_tokens(options: Options, *, dialect: Dialect) -> int:
@@ -124,18 +122,14 @@ def encode(conversation: Conversation, options: Options, *, dialect: Dialect) ->
     if options.stop:
         body["stop_sequences"] = options.stop
     body |= decided.fields
-    headers = {
-        "Content-Type": "application/json",
-        "Accept": "text/event-stream" if options.stream else "application/json",
-        "anthropic-version": dialect.version,
-    }
+    headers = {"anthropic-version": dialect.version}
     if dialect.betas:
         headers["anthropic-beta"] = ",".join(dialect.betas)
-    return Request("POST", path, headers, _encode_json(body))
+    return post(path, body, options, decided.dropped, headers=headers)
 
 
 def _facts(model: str, dialect: Dialect) -> models.Claude:
-    return (dialect.facts or _shipped()).facts(model)
+    return (dialect.facts or models.SHIPPED.anthropic).facts(model)
 
 
 # -- turns

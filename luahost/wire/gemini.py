@@ -1,7 +1,7 @@
 """The Gemini wire: a conversation becomes request bytes; `Decoder` reads the answer.
 
 The model is named in the path, the key in a header of its own and never in the URL. What a model's family takes
-is data: the first `ModelRule` whose pattern is the model's whole name counts, and a `Dialect` may bring others.
+is data (models.toml).
 
 A turn goes back part by part as it came, each thoughtSignature on its own part. Gemini 3 refuses a turn whose first
 call has none (a call that another provider's model made); such a call gets the value that Google documents for it.
@@ -12,18 +12,19 @@ https://ai.google.dev/gemini-api/docs/thinking, …/thought-signatures (its FAQ:
 
 from __future__ import annotations
 
-import re
 from base64 import b64encode
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import quote
 
 import msgspec
 
+from luahost.wire import models
 from luahost.wire.gemini_decoder import Decoder
 from luahost.wire.gemini_frames import parse_usage
 from luahost.wire.messages import (
     Block,
     Conversation,
+    Dropped,
     ImageBlock,
     Message,
     Options,
@@ -37,56 +38,34 @@ from luahost.wire.messages import (
     text_of,
     tool_uses,
 )
+from luahost.wire.requests import NO_MARKS, ONLY_GATEWAYS, ONLY_OLLAMA, no_place, post
 
 __all__ = [
     "GEMINI",
     "Decoder",
     "Dialect",
-    "ModelRule",
     "auth_headers",
-    "dropped_options",
     "encode",
     "models_path",
     "parse_usage",
     "path",
+    "takes_schema",
 ]
 
 models_path = "/v1beta/models"
 
 UNSIGNED = "skip_thought_signature_validator"
 
-_encode_json = msgspec.json.Encoder().encode
-
-
-class ModelRule(msgspec.Struct, frozen=True, kw_only=True):
-    """What the models whose whole name matches `pattern` take. `thinking`: what it is told in, if at all."""
-
-    pattern: str
-    thinking: Literal["budget", "level"] | None = None
-    budgets: tuple[int, int] = (0, 0)  # least and most tokens
-    levels: tuple[str, ...] = ()  # weakest first
-    may_not_think: bool = False  # thinking can be switched off
-    signed_calls: bool = False  # a turn's first call without a signature is a 400
-
 
 class Dialect(msgspec.Struct, frozen=True, kw_only=True):
-    rules: tuple[ModelRule, ...] = ()
+    """`facts`: what the models take, None for the table that ships."""
 
+    facts: models.Table[models.Gemini] | None = None
+
+
+GEMINI = Dialect()
 
 _LEVELS = ("minimal", "low", "medium", "high")
-GEMINI = Dialect(
-    rules=(
-        ModelRule(pattern=r"gemini-(?:1|2\.0).*|gemini-2\.5-.*(?:image|tts|audio).*"),
-        ModelRule(pattern=r"gemini-2\.5-pro.*", thinking="budget", budgets=(128, 32768)),
-        ModelRule(pattern=r"gemini-2\.5-flash-lite.*", thinking="budget", budgets=(512, 24576), may_not_think=True),
-        ModelRule(pattern=r"gemini-2\.5-.*", thinking="budget", budgets=(1, 24576), may_not_think=True),
-        ModelRule(pattern=r"gemini-3-pro.*", thinking="level", levels=("low", "high"), signed_calls=True),
-        ModelRule(pattern=r"gemini-.*pro.*", thinking="level", levels=_LEVELS[1:], signed_calls=True),
-        ModelRule(pattern=r"gemini-.*", thinking="level", levels=_LEVELS, signed_calls=True),
-    )
-)
-# Tokens of each word of messages.THINKING; xhigh is as much as the model takes.
-_BUDGETS = {"minimal": 1024, "low": 4096, "medium": 10000, "high": 24576}
 
 
 def path(model: str, *, stream: bool) -> str:
@@ -99,32 +78,38 @@ def auth_headers(key: str) -> dict[str, str]:
     return {"x-goog-api-key": key}
 
 
-def dropped_options(options: Options, *, dialect: Dialect | None = None) -> list[str]:
-    """The options that are set and are not sent, or not as they were said; for a warning."""
-    _, exactly = _thinking(options, _rule(options.model, dialect))
-    dropped = {
-        "thinking": not exactly,
-        "parallel_tool_calls": options.parallel_tool_calls is False,
-        "cache": options.cache is not None,  # prefixes are cached unasked; breakpoints there are none
-        "num_ctx": options.num_ctx is not None,
-        "keep_alive": options.keep_alive is not None,
-    }
-    return [name for name, is_dropped in dropped.items() if is_dropped]
+def takes_schema(conversation: Conversation, options: Options, *, dialect: Dialect = GEMINI) -> bool:
+    """Whether the schema goes as one, rather than as a tool's."""
+    schema = _facts(options.model, dialect).schema
+    return schema == "always" or (schema == "without_tools" and not conversation.tools)
 
 
-def encode(conversation: Conversation, options: Options, *, dialect: Dialect | None = None) -> Request:
+def encode(conversation: Conversation, options: Options, *, dialect: Dialect = GEMINI) -> Request:
     """Same input, same bytes: a prompt cache sees the same prefix again."""
-    rule = _rule(options.model, dialect)
+    facts = _facts(options.model, dialect)
+    config, dropped = _config(options, facts)
     body: dict[str, Any] = {}
     system = [] if conversation.system is None else [conversation.system]
     system += [text_of(message) for message in conversation.messages if message.role == "system"]
     if system:
         body["systemInstruction"] = {"parts": [{"text": text} for text in system]}
-    body["contents"] = _contents(conversation.messages, rule)
+    body["contents"] = _contents(conversation.messages, facts)
     if conversation.tools:
         body["tools"] = [{"functionDeclarations": [_tool(tool) for tool in conversation.tools]}]
         if options.tool_choice is not None:
             body["toolConfig"] = {"functionCallingConfig": _tool_choice(options.tool_choice)}
+    if config:
+        body["generationConfig"] = config
+    return post(path(options.model, stream=options.stream), body, options, dropped)
+
+
+def _facts(model: str, dialect: Dialect) -> models.Gemini:
+    return (dialect.facts or models.SHIPPED.gemini).facts(model.removeprefix("models/"))
+
+
+def _config(options: Options, facts: models.Gemini) -> tuple[dict[str, Any], list[Dropped]]:
+    """The generationConfig, and what of the options is not in it."""
+    thinking, exactly = _thinking(options, facts)
     said: dict[str, Any] = {
         "temperature": options.temperature,
         "topP": options.top_p,
@@ -133,55 +118,59 @@ def encode(conversation: Conversation, options: Options, *, dialect: Dialect | N
         "stopSequences": options.stop or None,
         "responseMimeType": None if options.response_schema is None else "application/json",
         "responseJsonSchema": options.response_schema,
-        "thinkingConfig": _thinking(options, rule)[0],
+        "thinkingConfig": thinking,
+        "responseModalities": ["TEXT", "IMAGE"] if facts.draws else None,
     }
-    config = {name: value for name, value in said.items() if value is not None}
-    if config:
-        body["generationConfig"] = config
-    headers = {
-        "Content-Type": "application/json",
-        "Accept": "text/event-stream" if options.stream else "application/json",
-    }
-    return Request("POST", path(options.model, stream=options.stream), headers, _encode_json(body))
-
-
-def _rule(model: str, dialect: Dialect | None) -> ModelRule:
-    model = model.removeprefix("models/")
-    matching = (rule for rule in (dialect or GEMINI).rules if re.fullmatch(rule.pattern, model))
-    return next(matching, ModelRule(pattern=""))
+    dropped = []
+    if not exactly:
+        sent = {name: value for name, value in (thinking or {}).items() if name != "includeThoughts"}
+        how = "".join(f"was sent as {name} = {value}" for name, value in sent.items())
+        asked = "thinking" if options.effort is None else "effort"
+        dropped.append(Dropped(asked, how) if how else Dropped(asked))
+    if options.effort is not None and options.thinking is not None:
+        dropped.append(Dropped("thinking", "gives way to effort on this wire; it was not sent"))
+    if options.parallel_tool_calls is False:
+        dropped.append(Dropped("parallel_tool_calls", "cannot be switched off on this wire; it was not sent"))
+    dropped += no_place(
+        options, cache=NO_MARKS, num_ctx=ONLY_OLLAMA, keep_alive=ONLY_OLLAMA, provider_order=ONLY_GATEWAYS
+    )
+    return {name: value for name, value in said.items() if value is not None}, dropped
 
 
 # ---- thinking
 
 
-def _thinking(options: Options, rule: ModelRule) -> tuple[dict[str, Any] | None, bool]:
+def _thinking(options: Options, facts: models.Gemini) -> tuple[dict[str, Any] | None, bool]:
     """The thinkingConfig, and whether it says exactly what was asked for. Budget and level together are a 400."""
-    asked = options.thinking
+    asked = options.thinking if options.effort is None else options.effort
+    asked = {"none": "off", "max": "xhigh"}.get(asked, asked) if isinstance(asked, str) else asked
     if asked is None:
         return None, True
     off = asked in ("off", 0)
-    if rule.thinking is None:
+    if facts.thinking == "none":
         return None, off
-    if off and rule.may_not_think:
+    if off and facts.may_not_think:
         return {"thinkingBudget": 0}, True
     shown = {} if off else {"includeThoughts": True}
-    if rule.thinking == "budget":
-        least, most = rule.budgets
-        wanted = asked if isinstance(asked, int) else least if off else _BUDGETS.get(asked, most)
+    if facts.thinking == "budget":
+        least, most = facts.budgets
+        wanted = asked if isinstance(asked, int) else least if off else BUDGETS.get(asked, most)
         sent = min(max(wanted, least), most)
         return {**shown, "thinkingBudget": sent}, not off and (sent == wanted or isinstance(asked, str))
-    level = _level(asked)
-    places = {name: _LEVELS.index(name) for name in rule.levels}
+    level = {"off": "minimal", "xhigh": "high"}.get(asked, asked) if isinstance(asked, str) else _level(asked)
+    places = {name: _LEVELS.index(name) for name in facts.levels}
     enough = (name for name, place in places.items() if place >= _LEVELS.index(level))
-    sent_level = next(enough, rule.levels[-1])
+    sent_level = next(enough, facts.levels[-1])
     exactly = not off and isinstance(asked, str) and sent_level == level
     return {**shown, "thinkingLevel": sent_level.upper()}, exactly
 
 
-def _level(asked: str | int) -> str:
-    if isinstance(asked, int):
-        return next((level for level, tokens in _BUDGETS.items() if asked <= tokens), "high")
-    return {"off": "minimal", "xhigh": "high"}.get(asked, asked)
+# Tokens of each level; xhigh is as much as the model takes.
+BUDGETS = {name: min(tokens, 24_576) for name, tokens in models.LEVEL_TOKENS.items() if name != "xhigh"}
+
+
+def _level(tokens: int) -> str:
+    return next((level for level, worth in BUDGETS.items() if tokens <= worth), "high")
 
 
 # ---- turns
@@ -195,7 +184,7 @@ class _Call(msgspec.Struct, frozen=True):
     id: str | None
 
 
-def _contents(messages: list[Message], rule: ModelRule) -> list[dict[str, Any]]:
+def _contents(messages: list[Message], facts: models.Gemini) -> list[dict[str, Any]]:
     """Turns of one role in a row are one; the first is the user's, as a call may only follow a user's turn."""
     contents: list[dict[str, Any]] = []
     calls: dict[str, _Call] = {}
@@ -214,7 +203,7 @@ def _contents(messages: list[Message], rule: ModelRule) -> list[dict[str, Any]]:
             contents[-1]["parts"] += parts
         else:
             contents.append({"role": role, "parts": parts})
-    if rule.signed_calls:
+    if facts.signed_calls:
         for content in contents:
             first = next((part for part in content["parts"] if "functionCall" in part), None)
             if first is not None:
@@ -248,10 +237,11 @@ def _part(block: Block) -> dict[str, Any] | None:
         case ThinkingBlock(text, state):
             signature = _signature(state)
             return {"text": text, "thought": True, **signature} if signature else None
-        case ImageBlock(media_type, _, str(url)):
-            return {"fileData": {"mimeType": media_type, "fileUri": url}}
-        case ImageBlock(media_type, data):
-            return {"inlineData": {"mimeType": media_type, "data": b64encode(data).decode()}}
+        case ImageBlock(media_type, _, str(url), state):
+            return {"fileData": {"mimeType": media_type, "fileUri": url}, **_signature(state)}
+        case ImageBlock(media_type, data, _, state):
+            inline = {"mimeType": media_type, "data": b64encode(data).decode()}
+            return {"inlineData": inline, **_signature(state)}
         case ToolUseBlock(_, name, arguments, state):
             own = _own(state)
             call = {"id": own["id"]} if "id" in own else {}

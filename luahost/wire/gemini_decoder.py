@@ -11,7 +11,7 @@ never hands out a call. Usage is cumulative and is given out whenever it changed
 A part with a thoughtSignature must go back exactly as it was: a call carries it in its `state`, a text or a thought
 is followed by a `Keep` whose text is what was given out last. A call's state has an id only if the server gave it.
 
-Not read: pictures, and code that the server ran itself. Knows no socket, no clock, no session; a frame's shape is
+Not read: sound, and code that the server ran itself. Knows no socket, no clock, no session; a frame's shape is
 gemini_frames', an error's meaning failures'. Sources: LLM_WIRE.md §2.3 W23–W30, §2.5; tests/recordings.
 """
 
@@ -22,14 +22,21 @@ from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from typing import Any
 
-import msgspec
-
-from luahost.wire import failures, sniff
+from luahost.wire import failures, pictures, sniff
 from luahost.wire.endings import KEPT_OF_AN_ERROR, Endings
-from luahost.wire.events import Event, Keep, Start, Text, Thinking, Usage
-from luahost.wire.gemini_frames import Candidate, Frame, Objects, Part, finish_meaning, parse_usage, read_frame
+from luahost.wire.events import Event, Image, Keep, Start, Text, Thinking, Usage
+from luahost.wire.gemini_frames import (
+    Blob,
+    Candidate,
+    Frame,
+    Objects,
+    Part,
+    finish_meaning,
+    parse_usage,
+    read_frame,
+)
 from luahost.wire.lenient import any_json
-from luahost.wire.messages import State, TextBlock, ThinkingBlock
+from luahost.wire.messages import ImageBlock, State, TextBlock, ThinkingBlock
 from luahost.wire.sse import BOM, MAX_EVENT_BYTES, EventTooLarge, SSEEvent, SSEParser
 from luahost.wire.tool_calls import Fragment, ToolCalls
 
@@ -68,7 +75,6 @@ class Decoder(Endings):
         self._why = ""
         self._calls = ToolCalls()
         self._number = 0
-        self._states: list[State | None] = []  # of the calls that wait
         self._counts: dict[str, Any] = {}
         self._usage: Usage | None = None
 
@@ -259,9 +265,12 @@ class Decoder(Endings):
         if call is not None:
             if call.id:
                 state["id"] = call.id
-            self._states.append(state if len(state) > 1 else None)
-            self._calls.add([Fragment(self._number, call.id, call.name, call.args)])
+            kept = state if len(state) > 1 else None
+            self._calls.add([Fragment(self._number, call.id, call.name, call.args, kept)])
             self._number += 1
+            return
+        if part.inlineData is not None or part.fileData is not None:
+            self._picture(part, state if len(state) > 1 else None, out)
             return
         text = part.text
         if text is None:
@@ -273,12 +282,23 @@ class Decoder(Endings):
         if part.thoughtSignature:
             out.append(Keep(ThinkingBlock(text, state) if part.thought else TextBlock(text, state)))
 
+    def _picture(self, part: Part, state: State | None, out: list[Event]) -> None:
+        """A thought's picture is a draft and is not told."""
+        held, named = part.inlineData or Blob(), part.fileData or Blob()
+        block = None
+        if held.data and (held.mimeType or "").startswith("image/"):
+            block = pictures.of_base64(held.mimeType or "", held.data, state)
+        elif named.fileUri:
+            block = ImageBlock(named.mimeType or "", url=named.fileUri, state=state)
+        if block is not None and not part.thought:
+            self.started_content = self._texted = True
+            out.append(Image(block))
+
     def _hand_out_calls(self, out: list[Event]) -> None:
-        waiting, self._states = self._states, []
         calls = self._calls.take(self._id or self._seen.hexdigest())
-        for call, state in zip(calls, waiting, strict=True):
+        if calls:
             self.started_content = self._called = True
-            out.append(msgspec.structs.replace(call, state=state))
+        out += calls
 
     # -- ends
 

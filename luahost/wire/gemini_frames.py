@@ -26,11 +26,19 @@ class FunctionCall(msgspec.Struct, gc=False):
     args: Any = None
 
 
+class Blob(msgspec.Struct, gc=False):
+    mimeType: str | None = None
+    data: str | None = None
+    fileUri: str | None = None
+
+
 class Part(msgspec.Struct, gc=False):
     text: str | None = None
     thought: bool | None = None
     thoughtSignature: str | None = None
     functionCall: FunctionCall | None = None
+    inlineData: Blob | None = None
+    fileData: Blob | None = None
 
 
 class Content(msgspec.Struct, gc=False):

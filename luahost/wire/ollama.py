@@ -14,10 +14,9 @@ from base64 import b64encode
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
 from luahost.wire.messages import (
     Conversation,
+    Dropped,
     ImageBlock,
     Message,
     Options,
@@ -29,8 +28,9 @@ from luahost.wire.messages import (
     tool_uses,
 )
 from luahost.wire.ollama_decoder import Decoder
+from luahost.wire.requests import NO_MARKS, ONLY_GATEWAYS, no_place, post
 
-__all__ = ["Decoder", "auth_headers", "dropped_options", "encode", "models_path", "path"]
+__all__ = ["Decoder", "auth_headers", "encode", "models_path", "path", "takes_schema"]
 
 path = "/api/chat"
 models_path = "/api/tags"
@@ -38,14 +38,14 @@ models_path = "/api/tags"
 # A level is taken by every thinking model; those that only know on and off read it as on.
 THINK: dict[str, bool | str] = {
     "off": False,
+    "none": False,
     "minimal": "low",
     "low": "low",
     "medium": "medium",
     "high": "high",
     "xhigh": "max",
+    "max": "max",
 }
-
-_encode_json = msgspec.json.Encoder().encode
 
 
 def auth_headers(key: str) -> dict[str, str]:
@@ -53,15 +53,28 @@ def auth_headers(key: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"}
 
 
-def dropped_options(options: Options, *, dialect: None = None) -> list[str]:
-    """The options that are set and are not sent, or not as they were said; for a warning."""
-    dropped = {
-        "tool_choice": options.tool_choice not in (None, "auto", "none"),
-        "parallel_tool_calls": options.parallel_tool_calls is False,
-        "thinking": isinstance(options.thinking, int) and options.thinking != 0,  # on, without its budget
-        "cache": options.cache is not None,
-    }
-    return [name for name, is_dropped in dropped.items() if is_dropped]
+def takes_schema(conversation: Conversation, options: Options, *, dialect: None = None) -> bool:
+    """Always: the server holds the model to any schema."""
+    return True
+
+
+def _dropped(conversation: Conversation, options: Options) -> list[Dropped]:
+    dropped = no_place(options, cache=NO_MARKS, provider_order=ONLY_GATEWAYS)
+    if options.tool_choice not in (None, "auto", "none"):
+        dropped.append(Dropped("tool_choice", "cannot be forced on this wire; it was not sent"))
+    if options.parallel_tool_calls is False:
+        dropped.append(Dropped("parallel_tool_calls", "cannot be switched off on this wire; it was not sent"))
+    wish = options.thinking if options.effort is None else options.effort
+    asked = "thinking" if options.effort is None else "effort"
+    if isinstance(wish, int) and wish != 0:
+        dropped.append(Dropped("thinking", "was sent as on, without a budget"))
+    elif isinstance(wish, str) and wish in ("minimal", "xhigh"):
+        dropped.append(Dropped(asked, f"was sent as {THINK[wish]!r}"))
+    if options.effort is not None and options.thinking is not None:
+        dropped.append(Dropped("thinking", "gives way to effort on this wire; it was not sent"))
+    if any(isinstance(block, ImageBlock) and block.url for m in conversation.messages for block in m.content):
+        dropped.append(Dropped("images", "named by a URL are not fetched by this server; they were sent as text"))
+    return dropped
 
 
 def encode(conversation: Conversation, options: Options, *, dialect: None = None) -> Request:
@@ -87,18 +100,15 @@ def encode(conversation: Conversation, options: Options, *, dialect: None = None
     for_the_runner = {name: value for name, value in said.items() if value is not None}
     if for_the_runner:
         body["options"] = for_the_runner
-    if options.thinking is not None:
-        body["think"] = THINK[options.thinking] if isinstance(options.thinking, str) else options.thinking != 0
+    wish = options.thinking if options.effort is None else options.effort
+    if wish is not None:
+        body["think"] = THINK[wish] if isinstance(wish, str) else wish != 0
     if options.response_schema is not None:
         body["format"] = options.response_schema
     if options.keep_alive is not None:  # a text needs a unit, seconds and -1 are numbers
         seconds = re.fullmatch(r"-?\d+", options.keep_alive)
         body["keep_alive"] = int(options.keep_alive) if seconds else options.keep_alive
-    headers = {
-        "Content-Type": "application/json",
-        "Accept": "application/x-ndjson" if options.stream else "application/json",
-    }
-    return Request("POST", path, headers, _encode_json(body))
+    return post(path, body, options, _dropped(conversation, options), stream_type="application/x-ndjson")
 
 
 def _message(message: Message, names: Mapping[str, str]) -> list[dict[str, Any]]:

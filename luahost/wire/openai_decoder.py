@@ -5,6 +5,9 @@ take the same path. An answer is finished by `finish_reason` or `[DONE]`, nothin
 calls are kept back: a stream that broke off never hands out a call. After `finish_reason` the decoder waits
 for `[DONE]` or the end, as the usage comes in between; `answered` says that it is only waiting for that.
 
+Some servers want their reasoning back with the history: OpenRouter its reasoning_details, DeepSeek the text when it
+called tools. A `Keep` holds them; whether they are sent is for whoever writes the next request.
+
 Knows no socket, no clock, no session; a frame's shape is openai_frames', an error's meaning failures'. Sources:
 LLM_WIRE.md §2.4, §2.5; openai-openapi `CreateChatCompletionStreamResponse`; tests/recordings.
 """
@@ -13,12 +16,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from luahost.wire import failures, sniff
+from luahost.wire import failures, pictures, sniff
 from luahost.wire.endings import KEPT_OF_AN_ERROR, Endings
-from luahost.wire.events import Event, Failure, Start, StopReason, Text, Thinking, Usage
+from luahost.wire.events import Event, Failure, Image, Keep, Refusal, Start, StopReason, Text, Thinking, Usage
 from luahost.wire.lenient import NOT_READ, any_json
+from luahost.wire.messages import State, ThinkingBlock
 from luahost.wire.openai_frames import (
     Delta,
+    Details,
     Frame,
     ToolDelta,
     bare_error,
@@ -60,7 +65,10 @@ class Decoder(Endings):
         self._texted = False
         self._called = False
         self._refusal: list[str] = []
-        self._refusal_bytes = 0
+        self._thoughts: list[str] = []
+        self._wants_back = False  # its reasoning may have to go back with the results of its calls
+        self._details = Details()
+        self._kept_bytes = 0
         self._calls = ToolCalls()
         self._usage: Usage | None = None
 
@@ -214,7 +222,7 @@ class Decoder(Endings):
                 self._delta(delta, out)
             if choice.finish_reason:
                 self._finish(choice.finish_reason, out)
-            if self._refusal_bytes + self._calls.kept_bytes > self._max:
+            if self._kept_bytes + self._calls.kept_bytes > self._max:
                 self._too_large(out)
                 return
 
@@ -222,18 +230,29 @@ class Decoder(Endings):
         thought = delta.reasoning or delta.reasoning_content or delta.thinking
         if thought:
             self.started_content = True
+            self._thoughts.append(thought)
+            self._kept_bytes += len(thought) + 64
+            self._wants_back = self._wants_back or bool(delta.reasoning_content)
             out.append(Thinking(thought))
         content = delta.content
         if content:
             if isinstance(content, str):
                 self.started_content = self._texted = True
-                out.append(Text(content))
+                drawn = pictures.of_url(content) if content.startswith("data:image/") else None
+                out.append(Image(drawn) if drawn is not None else Text(content))
             else:
                 for part in spread(content):
                     self._delta(part, out)
+        for picture in pictures.of_parts(delta.images):
+            self.started_content = self._texted = True
+            out.append(Image(picture))
+        if delta.reasoning_details:
+            self._kept_bytes += self._details.add(delta.reasoning_details)
         if delta.refusal:
+            self.started_content = True
             self._refusal.append(delta.refusal)
-            self._refusal_bytes += len(delta.refusal) + 64
+            self._kept_bytes += len(delta.refusal) + 64
+            out.append(Refusal(delta.refusal))
         if delta.tool_calls:
             self._calls.add(fragments(delta.tool_calls))
         if delta.function_call:  # the legacy form: one call, without id or index
@@ -247,9 +266,22 @@ class Decoder(Endings):
             self._hand_out_calls(out)
 
     def _hand_out_calls(self, out: list[Event]) -> None:
-        for call in self._calls.take(self._id):
+        calls = self._calls.take(self._id)
+        if calls:
             self.started_content = self._called = True
-            out.append(call)
+            self._keep_reasoning(out)
+        out += calls
+
+    def _keep_reasoning(self, out: list[Event]) -> None:
+        """Once: in front of the calls, or of the end."""
+        state: State = {"wire": "openai"}
+        if self._details.whole:
+            state["reasoning_details"] = self._details.whole
+        if self._wants_back and self._called:
+            state["reasoning_content"] = True
+        if len(state) > 1:
+            out.append(Keep(ThinkingBlock("".join(self._thoughts), state)))
+        self._details, self._wants_back, self._thoughts = Details(), False, []
 
     # -- ends
 
@@ -265,6 +297,7 @@ class Decoder(Endings):
             self._fail(kind, f"the server ended the answer with finish_reason {said!r}", out, stop)
             return
         self._hand_out_calls(out)
+        self._keep_reasoning(out)
         if not self._spoke or (stop is None and not (self._texted or self._called)):
             message = f"the server ended without an answer (finish_reason {said or 'missing'})"
             self._fail("invalid_response", message, out)

@@ -28,6 +28,7 @@ class ToolDelta(msgspec.Struct, gc=False):
     index: int | None = None
     id: str | None = None
     function: Function | None = None
+    extra_content: Any = None  # Google's: the signature of its thoughts
 
 
 class Delta(msgspec.Struct, gc=False):
@@ -35,7 +36,9 @@ class Delta(msgspec.Struct, gc=False):
     reasoning: str | None = None
     reasoning_content: str | None = None
     thinking: str | None = None
+    reasoning_details: Any = None  # OpenRouter's
     refusal: str | None = None
+    images: Any = None  # OpenRouter's
     tool_calls: list[ToolDelta] | None = None
     function_call: Function | None = None
 
@@ -93,6 +96,39 @@ def spread(parts: Any) -> Iterator[Delta]:
             thinking = "".join(p["text"] for p in dicts(thinking) if isinstance(p.get("text"), str))
         if isinstance(thinking, str):
             yield Delta(thinking=thinking)
+        if "image_url" in part:
+            yield Delta(images=[part])
+
+
+class Details:
+    """OpenRouter's reasoning_details: what the model behind it wants back, unmodified, out of the pieces of a
+    stream. Pieces of one detail have its index and type; their texts are joined, what comes whole counts once.
+    """
+
+    _JOINED = ("text", "summary", "data")
+
+    def __init__(self) -> None:
+        self.whole: list[dict[str, Any]] = []
+
+    def add(self, details: Any) -> int:
+        """About how many bytes more are held."""
+        found = dicts(details)
+        for detail in found:
+            last = next((d for d in reversed(self.whole) if self._goes_on(d, detail)), None)
+            if last is None:
+                self.whole.append(dict(detail))
+                continue
+            for name, value in detail.items():
+                if name in self._JOINED and isinstance(value, str) and isinstance(last.get(name), str):
+                    last[name] += value
+                elif value is not None:
+                    last[name] = value
+        return sum(len(str(detail)) + 64 for detail in found)
+
+    def _goes_on(self, last: dict[str, Any], detail: dict[str, Any]) -> bool:
+        if detail.get("index") is None:
+            return False
+        return (last.get("index"), last.get("type")) == (detail["index"], detail.get("type"))
 
 
 _NO_FUNCTION = Function()
@@ -102,7 +138,9 @@ def fragments(deltas: list[ToolDelta]) -> list[Fragment]:
     found: list[Fragment] = []
     for delta in deltas:
         function = delta.function or _NO_FUNCTION
-        found.append(Fragment(delta.index, delta.id, function.name, function.arguments))
+        extra = delta.extra_content
+        state = {"wire": "openai", "extra_content": extra} if isinstance(extra, dict) and extra else None
+        found.append(Fragment(delta.index, delta.id, function.name, function.arguments, state))
     return found
 
 

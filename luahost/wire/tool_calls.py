@@ -21,6 +21,7 @@ import msgspec
 
 from luahost.wire.events import ToolCall
 from luahost.wire.lenient import NOT_READ
+from luahost.wire.messages import State
 
 
 def parse_arguments(raw: str) -> dict[str, Any] | None:
@@ -51,17 +52,19 @@ class Fragment(msgspec.Struct, gc=False):
     id: str | None = None
     name: str | None = None
     arguments: Any = None
+    state: State | None = None  # what the server wants back with the call
 
 
 class _Call:
     """One call while its pieces come."""
 
-    __slots__ = ("id", "looks", "name", "pieces")
+    __slots__ = ("id", "looks", "name", "pieces", "state")
 
     def __init__(self) -> None:
         self.id = ""
         self.name = ""
         self.pieces: list[str] = []
+        self.state: State | None = None
         self.looks = 32  # how often `whole` may still parse: a hostile server could ask at every byte
 
     def whole(self) -> bool:
@@ -97,6 +100,7 @@ class ToolCalls:
                 call.id = fragment.id
                 self._by_id.setdefault(fragment.id, call)
             call.name = call.name or fragment.name or ""
+            call.state = call.state or fragment.state
             arguments = fragment.arguments
             if arguments is None:
                 continue
@@ -142,7 +146,7 @@ class ToolCalls:
             elif arguments is None:
                 why = f"the arguments of the call of {call.name!r} are not one JSON object"
                 self.malformed = self.malformed or why
-            calls.append(ToolCall(self._unique(call.id, stream_id), call.name, arguments, raw))
+            calls.append(ToolCall(self._unique(call.id, stream_id), call.name, arguments, raw, call.state))
         self._pending.clear()
         self._slots.clear()
         self._by_id = dict.fromkeys(self._by_id)  # the ids stay taken, their calls are closed

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from luahost.errors import ConfigError
 from luahost.wire import anthropic, models
-from luahost.wire.anthropic import ANTHROPIC, Decoder, Dialect, dropped_options, encode
+from luahost.wire.anthropic import ANTHROPIC, Decoder, Dialect, encode
 from luahost.wire.events import End, Event, Failure, Keep, Start, Text, Thinking, ToolCall, Usage
 from luahost.wire.messages import (
     Cache,
@@ -887,7 +887,8 @@ def sent(
 
 
 def dropped(model: str = "m", **options: Any) -> list[str]:
-    return dropped_options(Options(model=model, **options), dialect=ANTHROPIC)
+    request = encode(Conversation([]), Options(model=model, **options), dialect=ANTHROPIC)
+    return [each.option for each in request.dropped]
 
 
 SIGNED = {"wire": "anthropic", "signature": "s1"}
@@ -1343,15 +1344,15 @@ def test_what_the_wire_has_no_field_for_is_dropped_by_name() -> None:
 
 def test_w18_a_response_schema_is_a_format_beside_the_effort() -> None:
     schema = {"type": "object", "properties": {"x": {"type": "number"}}}
-    form = {"type": "json_schema", "schema": schema}
+    form = {"type": "json_schema", "schema": schema | {"additionalProperties": False}}
     assert sent("claude-sonnet-4-5", response_schema=schema)["output_config"] == {"format": form}
     assert sent("claude-opus-5", response_schema=schema, thinking="low")["output_config"] == {
         "effort": "low",
         "format": form,
     }
-    for model in ("claude-opus-4-1", "claude-sonnet-4-20250514", "tiny"):
-        assert "output_config" not in sent(model, response_schema=schema)
-        assert dropped(model, response_schema=schema) == ["response_schema"]
+    for model in ("claude-opus-4-1", "claude-sonnet-4-20250514", "tiny", "claude-opus-5"):
+        options = Options(model=model, response_schema=schema)
+        assert anthropic.takes_schema(Conversation([]), options, dialect=ANTHROPIC) == (model == "claude-opus-5")
 
 
 @pytest.mark.parametrize(
@@ -1540,7 +1541,7 @@ def test_any_request_keeps_the_rules_of_the_wire(conversation: Conversation, opt
         name for name in ("temperature", "top_p", "seed", "response_schema") if getattr(options, name) is not None
     }
     sent_options = set(written) | ({"response_schema"} if "format" in written.get("output_config", {}) else set())
-    gone = dropped_options(options, dialect=ANTHROPIC)
+    gone = [each.option for each in encode(Conversation([]), options, dialect=ANTHROPIC).dropped]
     assert said_options == (said_options & sent_options) | (said_options & set(gone))
     assert not (sent_options - {"tool_choice"}) & set(gone)  # `auto` may stand for a dropped one
 

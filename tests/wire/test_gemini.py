@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from luahost.wire import gemini
 from luahost.wire.events import End, Event, Failure, Keep, Start, Text, Thinking, ToolCall, Usage
-from luahost.wire.gemini import Decoder, Dialect, ModelRule, encode
+from luahost.wire.gemini import Decoder, Dialect, encode
 from luahost.wire.messages import (
     THINKING,
     Block,
@@ -31,6 +31,7 @@ from luahost.wire.messages import (
     ToolResultBlock,
     ToolUseBlock,
 )
+from luahost.wire.models import Models
 
 RECORDINGS = Path(__file__).parent.parent / "recordings" / "aimock"
 SSE = "text/event-stream"
@@ -965,18 +966,23 @@ def test_w25_thinking_is_a_budget_or_a_level_and_what_is_not_as_asked_is_named(
     options = Options(model=model, thinking=thinking)
     sent = body(encode(Conversation([]), options))
     assert sent.get("generationConfig", {}).get("thinkingConfig") == config
-    assert gemini.dropped_options(options) == ([] if exactly else ["thinking"])
+    assert dropped(options) == ([] if exactly else ["thinking"])
+
+
+def dropped(options: Options) -> list[str]:
+    return [each.option for each in encode(Conversation([]), options).dropped]
 
 
 def test_options_that_the_wire_has_no_word_for_are_named() -> None:
     options = Options(model="m", parallel_tool_calls=False, cache=Cache(), num_ctx=1, keep_alive="5m")
-    assert gemini.dropped_options(options) == ["parallel_tool_calls", "cache", "num_ctx", "keep_alive"]
-    assert gemini.dropped_options(Options(model="m", parallel_tool_calls=True)) == []
+    assert dropped(options) == ["parallel_tool_calls", "cache", "num_ctx", "keep_alive"]
+    assert dropped(Options(model="m", parallel_tool_calls=True)) == []
     assert "generationConfig" not in body(encode(Conversation([]), options))
 
 
 def test_c4_a_dialect_brings_its_own_rules() -> None:
-    dialect = Dialect(rules=(ModelRule(pattern="mine.*", thinking="budget", budgets=(5, 10)),))
+    facts = Models({"gemini": [{"pattern": "mine.*", "thinking": "budget", "budgets": [5, 10]}]}).gemini
+    dialect = Dialect(facts=facts)
     sent = body(encode(Conversation([]), Options(model="mine-1", thinking="low"), dialect=dialect))
     assert sent["generationConfig"]["thinkingConfig"]["thinkingBudget"] == 10
 

@@ -519,6 +519,10 @@ FULL = Conversation(
     ],
     tools=TOOLS,
 )
+def dropped(options: Options) -> list[str]:
+    return [each.option for each in encode(Conversation([]), options).dropped]
+
+
 OPTIONS = Options(
     model="llama3.2",
     stream=True,
@@ -629,7 +633,7 @@ def test_w33_thinking_is_a_switch_or_a_level(thinking: str | int, written: Any) 
     options = Options(model="m", thinking=thinking)
     sent = body(encode(Conversation([]), options))["think"]
     assert (type(sent), sent) == (type(written), written)
-    assert ollama.dropped_options(options) == (["thinking"] if thinking == 4096 else [])
+    assert dropped(options) == (["thinking"] if thinking in (4096, "minimal", "xhigh") else [])
 
 
 @pytest.mark.parametrize(("said", "written"), [("5m", "5m"), ("-1", -1), ("0", 0), ("30", 30), ("1.5h", "1.5h")])
@@ -644,11 +648,11 @@ def test_a_response_schema_is_the_format() -> None:
 
 def test_options_that_the_wire_has_no_word_for_are_named_and_none_is_kept_by_offering_no_tool() -> None:
     options = Options(model="m", tool_choice="required", parallel_tool_calls=False, cache=Cache())
-    assert ollama.dropped_options(options) == ["tool_choice", "parallel_tool_calls", "cache"]
-    assert ollama.dropped_options(OPTIONS) == []
+    assert dropped(options) == ["cache", "tool_choice", "parallel_tool_calls"]
+    assert dropped(OPTIONS) == []
     assert "tools" in body(encode(FULL, options))
     assert "tools" not in body(encode(FULL, Options(model="m", tool_choice="none")))
-    assert ollama.dropped_options(Options(model="m", tool_choice="none")) == []
+    assert dropped(Options(model="m", tool_choice="none")) == []
 
 
 def test_a_key_is_a_bearer_and_only_where_one_is_given() -> None:

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from luahost.wire import openai
-from luahost.wire.events import End, Event, Failure, Start, Text, Thinking, ToolCall, Usage
+from luahost.wire import models, openai
+from luahost.wire.events import End, Event, Failure, Image, Keep, Refusal, Start, Text, Thinking, ToolCall, Usage
 from luahost.wire.messages import (
     Conversation,
     Message,
@@ -44,7 +44,7 @@ def decode(
     assert decoder.feed(b"data: {}\n\n") == decoder.close() == []
     assert [type(e) for e in events].count(End) == 1
     assert isinstance(events[-1], End)
-    assert decoder.started_content == any(isinstance(e, Text | Thinking | ToolCall) for e in events)
+    assert decoder.started_content == any(isinstance(e, Text | Thinking | ToolCall | Refusal | Image) for e in events)
     return events
 
 
@@ -934,12 +934,14 @@ def test_w7_reasoning_models_get_max_completion_tokens_and_no_temperature(model:
     sent = body(encode(Conversation([]), options, dialect=OPENAI))
     assert ("max_completion_tokens" in sent, "max_tokens" in sent) == (reasons, not reasons)
     assert ("temperature" in sent) == ("top_p" in sent) == (not reasons)
-    assert openai.dropped_options(options, dialect=OPENAI) == (["temperature", "top_p"] if reasons else [])
+    dropped = [each.option for each in encode(Conversation([]), options, dialect=OPENAI).dropped]
+    assert dropped == (["temperature", "top_p"] if reasons else [])
     assert "max_tokens" in body(encode(Conversation([]), options, dialect=COMPATIBLE))
 
 
 def test_a_dialect_chooses_its_words() -> None:
-    dialect = Dialect(max_tokens_field="max_completion_tokens", system_role="developer", stream_usage=False)
+    facts = models.Table(models.Gpt, [{"pattern": "m", "max_tokens_field": "max_completion_tokens"}])
+    dialect = Dialect(facts=facts, system_role="developer", stream_usage=False)
     sent = body(
         encode(Conversation([], system="s"), Options(model="m", max_tokens=1, stream=True), dialect=dialect)
     )

@@ -11,19 +11,19 @@ Sources: LLM_WIRE.md W13 to W16, W22, §2.5, §3, SERVERS.md; the `anthropic` pa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
-from luahost.wire import failures, sniff
+from luahost.wire import failures
 from luahost.wire.anthropic_frames import Block, Delta, Frame, as_usage, counts, read_frame, refusal, stop_meaning
-from luahost.wire.endings import KEPT_OF_AN_ERROR, Endings
 from luahost.wire.events import Event, Failure, Keep, Start, StopReason, Text, Thinking
 from luahost.wire.failures import clean
 from luahost.wire.lenient import any_json, dicts, loose
 from luahost.wire.messages import ThinkingBlock
-from luahost.wire.sse import BOM, MAX_EVENT_BYTES, EventTooLarge, SSEEvent, SSEParser
+from luahost.wire.sse import SSEEvent
+from luahost.wire.streamed import Streamed
 from luahost.wire.tool_calls import Fragment, ToolCalls
 
 _MUST_BE_READABLE = ("message", "content_block")  # so they begin, also the event without a name
@@ -43,29 +43,11 @@ class _Open:
         self.data = block.data  # of redacted thinking
 
 
-class Decoder(Endings):
-    """One answer: `feed` its bytes until `ended`, `close` at their end. Never raises, ends exactly once.
+class Decoder(Streamed):
+    """One answer; see Streamed. On this wire it is never `answered` before the end."""
 
-    `answered`: all that can still come is the usage. On this wire that is never true before the end.
-    """
-
-    def __init__(
-        self,
-        *,
-        status: int,
-        content_type: str,
-        headers: Mapping[str, str],
-        model: str,
-        now_s: float | None = None,
-        max_bytes: int = MAX_EVENT_BYTES,
-    ) -> None:
-        super().__init__(status, headers, now_s, max_bytes)
-        self._content_type = content_type
-        self._model = model
-        self._undecided = self._ok
-        self._sse: SSEParser | None = None
-        self._body = bytearray()  # not a stream, or not yet known
-        self._id = ""
+    def __init__(self, **exchange: Any) -> None:
+        super().__init__(**exchange)
         self._open: dict[int, _Open] = {}
         self._blocks = 0  # that have started
         self._newest = 0  # the index of the last of them
@@ -77,76 +59,11 @@ class Decoder(Endings):
         self._calls = ToolCalls()
         self._counted: dict[str, int] = {}
 
-    @property
-    def answered(self) -> bool:
-        return self.ended
-
-    # -- bytes
-
-    def feed(self, data: bytes) -> list[Event]:
-        out: list[Event] = []
-        if self.ended:
-            return out
-        if self._sse is None:
-            self._body += data
-            if self._undecided:
-                self._decide(at_end=False)
-            if self._sse is None:
-                self._bound_body(out)
-                return out
-            data, self._body = bytes(self._body), bytearray()
-        self._read(self._sse, data, out)
-        return out
-
-    def close(self, dropped: bool = False) -> list[Event]:
-        """The bytes are over. `dropped`: the transport broke, instead of coming to its end."""
-        out: list[Event] = []
-        if self.ended:
-            return out
-        if self._undecided:
-            self._decide(at_end=True)
-            if self._sse is not None:
-                self._read(self._sse, bytes(self._body), out)
-        if not self._ok:
-            self._refused(bytes(self._body), out)
-        elif self._sse is None:
-            self._read_body(bytes(self._body).removeprefix(BOM).strip(), dropped, out)
-        elif not self.ended:
-            self._events(self._sse.close(), out, cut=True)
-            if not self.ended:
-                self._incomplete(dropped, out)
-        return out
-
-    def _decide(self, *, at_end: bool) -> None:
-        stream = sniff.is_stream(bytes(self._body[: sniff.LOOK_AT]), self._content_type, at_end=at_end)
-        self._undecided = stream is None
-        if stream:
-            self._sse = SSEParser(self._max)
-
-    def _bound_body(self, out: list[Event]) -> None:
-        if not self._ok:
-            del self._body[KEPT_OF_AN_ERROR:]
-        elif len(self._body) > self._max:
-            self._too_large(out)
-
-    def _read(self, sse: SSEParser, data: bytes, out: list[Event]) -> None:
-        try:
-            events = sse.feed(data)
-        except EventTooLarge as error:
-            self._events(error.events, out)
-            if not self.ended:
-                self._too_large(out)
-        else:
-            self._events(events, out)
-
     def _read_body(self, text: bytes, dropped: bool, out: list[Event]) -> None:
         try:
             message = read_frame(text) or Frame()
         except ValueError:
-            if dropped:
-                self._incomplete(dropped, out)
-            else:
-                self._garbage(text, out)
+            self._not_json(text, dropped, out)
             return
         if message.error or message.type == "error":
             self._error(text, out)
@@ -163,7 +80,6 @@ class Decoder(Endings):
     # -- events
 
     def _events(self, events: Iterable[SSEEvent], out: list[Event], *, cut: bool = False) -> None:
-        """`cut`: they were flushed by the end of the stream, so half a frame is no wonder."""
         for event in events:
             if self.ended:
                 return
@@ -279,7 +195,6 @@ class Decoder(Endings):
     # -- ends
 
     def _conclude(self, out: list[Event]) -> None:
-        """The server said that it is done: how did it go?"""
         for index in list(self._open):
             self._stop_block(index, out)
         stop, kind = stop_meaning(self._reason, self._stop_sequence)
@@ -327,4 +242,3 @@ class Decoder(Endings):
         if (usage := as_usage(self._counted)) is not None:
             out.append(usage)
         super()._end(stop_reason, failure, out)
-        self._body = bytearray()

@@ -14,10 +14,10 @@ LLM_WIRE.md §2.4, §2.5; openai-openapi `CreateChatCompletionStreamResponse`; t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from typing import Any
 
-from luahost.wire import failures, pictures, sniff
-from luahost.wire.endings import KEPT_OF_AN_ERROR, Endings
+from luahost.wire import failures, pictures
 from luahost.wire.events import Event, Failure, Image, Keep, Refusal, Start, StopReason, Text, Thinking, Usage
 from luahost.wire.lenient import NOT_READ, any_json
 from luahost.wire.messages import State, ThinkingBlock
@@ -34,33 +34,16 @@ from luahost.wire.openai_frames import (
     read_frame,
     spread,
 )
-from luahost.wire.sse import BOM, MAX_EVENT_BYTES, EventTooLarge, SSEEvent, SSEParser
+from luahost.wire.sse import SSEEvent
+from luahost.wire.streamed import Streamed
 from luahost.wire.tool_calls import ToolCalls
 
 
-class Decoder(Endings):
-    """One answer: `feed` its bytes until `ended`, `close` at their end. Never raises, ends exactly once.
+class Decoder(Streamed):
+    """One answer; see Streamed. After the finish reason it is `answered`, and waits for the usage."""
 
-    `answered`: the finish reason came; all that can still come is the usage.
-    """
-
-    def __init__(
-        self,
-        *,
-        status: int,
-        content_type: str,
-        headers: Mapping[str, str],
-        model: str,
-        now_s: float | None = None,
-        max_bytes: int = MAX_EVENT_BYTES,
-    ) -> None:
-        super().__init__(status, headers, now_s, max_bytes)
-        self._content_type = content_type
-        self._model = model
-        self._undecided = self._ok
-        self._sse: SSEParser | None = None
-        self._body = bytearray()  # not a stream, or not yet known
-        self._id = ""
+    def __init__(self, **exchange: Any) -> None:
+        super().__init__(**exchange)
         self._spoke = False  # choice 0 came with a message, be it empty
         self._texted = False
         self._called = False
@@ -76,76 +59,14 @@ class Decoder(Endings):
     def answered(self) -> bool:
         return self._reason is not None
 
-    # -- bytes
+    # -- frames
 
-    def feed(self, data: bytes) -> list[Event]:
-        out: list[Event] = []
-        if self.ended:
-            return out
-        if self._sse is None:
-            self._body += data
-            if self._undecided:
-                self._decide(at_end=False)
-            if self._sse is None:
-                self._bound_body(out)
-                return out
-            data, self._body = bytes(self._body), bytearray()
-        self._read(self._sse, data, out)
-        return out
-
-    def close(self, dropped: bool = False) -> list[Event]:
-        """The bytes are over. `dropped`: the transport broke, instead of coming to its end."""
-        out: list[Event] = []
-        if self.ended:
-            return out
-        if self._undecided:
-            self._decide(at_end=True)
-            if self._sse is not None:
-                self._read(self._sse, bytes(self._body), out)
-        if not self._ok:
-            self._refused(bytes(self._body), out)
-        elif self._sse is None:
-            self._read_body(bytes(self._body), dropped, out)
-        elif not self.ended:
-            self._events(self._sse.close(), out, cut=True)
-            if not self.ended and self.answered:
-                self._conclude(out)
-            elif not self.ended:
-                self._incomplete(dropped, out)
-        return out
-
-    def _decide(self, *, at_end: bool) -> None:
-        stream = sniff.is_stream(bytes(self._body[: sniff.LOOK_AT]), self._content_type, at_end=at_end)
-        self._undecided = stream is None
-        if stream:
-            self._sse = SSEParser(self._max)
-
-    def _bound_body(self, out: list[Event]) -> None:
-        if not self._ok:
-            del self._body[KEPT_OF_AN_ERROR:]
-        elif len(self._body) > self._max:
-            self._too_large(out)
-
-    def _read(self, sse: SSEParser, data: bytes, out: list[Event]) -> None:
-        try:
-            events = sse.feed(data)
-        except EventTooLarge as error:
-            self._events(error.events, out)
-            if not self.ended:
-                self._too_large(out)
-        else:
-            self._events(events, out)
-
-    def _read_body(self, body: bytes, dropped: bool, out: list[Event]) -> None:
-        text = body.removeprefix(BOM).strip()
+    def _read_body(self, text: bytes, dropped: bool, out: list[Event]) -> None:
         try:
             # Gemini's compatible surface wraps its error in an array.
             frame = read_frame(text, unwrap=True) or Frame()
         except ValueError:
-            if dropped:
-                self._incomplete(dropped, out)
-            else:
-                self._garbage(text, out)
+            self._not_json(text, dropped, out)
             return
         if not frame.choices and frame.error is None and (error := bare_error(text)):
             self._in_band(error, out)
@@ -156,10 +77,7 @@ class Decoder(Endings):
         elif not self.ended:
             self._fail("invalid_response", f"the answer holds no choices: {failures.excerpt(text, 200)}", out)
 
-    # -- frames
-
     def _events(self, events: Iterable[SSEEvent], out: list[Event], *, cut: bool = False) -> None:
-        """`cut`: they were flushed by the end of the stream, so half a frame is no wonder."""
         for event in events:
             if self.ended:
                 return
@@ -286,7 +204,6 @@ class Decoder(Endings):
     # -- ends
 
     def _conclude(self, out: list[Event]) -> None:
-        """The server said that it is done: how did it go?"""
         stop, kind = finish_meaning(self._reason)
         said = failures.clean(self._reason or "", 100)
         if self._refusal:
@@ -314,4 +231,3 @@ class Decoder(Endings):
         if self._usage is not None:
             out.append(self._usage)
         super()._end(stop_reason, failure, out)
-        self._body = bytearray()

@@ -148,9 +148,20 @@ def fragments(deltas: list[ToolDelta]) -> list[Fragment]:
 _USAGE: dict[str, tuple[tuple[str, ...], ...]] = {
     "input": (("prompt_tokens",), ("input_tokens",)),
     "output": (("completion_tokens",), ("output_tokens",)),
-    "reasoning": (("completion_tokens_details", "reasoning_tokens"), ("reasoning_tokens",)),
-    "cache_read": (("prompt_tokens_details", "cached_tokens"), ("prompt_cache_hit_tokens",)),
-    "cache_write": (("prompt_tokens_details", "cache_write_tokens"),),
+    "reasoning": (
+        ("completion_tokens_details", "reasoning_tokens"),
+        ("output_tokens_details", "reasoning_tokens"),
+        ("reasoning_tokens",),
+    ),
+    "cache_read": (
+        ("prompt_tokens_details", "cached_tokens"),
+        ("input_tokens_details", "cached_tokens"),
+        ("prompt_cache_hit_tokens",),
+    ),
+    "cache_write": (
+        ("prompt_tokens_details", "cache_write_tokens"),
+        ("input_tokens_details", "cache_write_tokens"),
+    ),
     "total": (("total_tokens",),),
     "cost_usd": (("cost",),),
 }

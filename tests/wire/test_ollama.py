@@ -519,6 +519,8 @@ FULL = Conversation(
     ],
     tools=TOOLS,
 )
+
+
 def dropped(options: Options) -> list[str]:
     return [each.option for each in encode(Conversation([]), options).dropped]
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from luahost.wire import models, openai
-from luahost.wire.events import End, Event, Failure, Image, Keep, Refusal, Start, Text, Thinking, ToolCall, Usage
+from luahost.wire.events import End, Event, Failure, Image, Refusal, Start, Text, Thinking, ToolCall, Usage
 from luahost.wire.messages import (
     Conversation,
     Message,
@@ -44,7 +44,9 @@ def decode(
     assert decoder.feed(b"data: {}\n\n") == decoder.close() == []
     assert [type(e) for e in events].count(End) == 1
     assert isinstance(events[-1], End)
-    assert decoder.started_content == any(isinstance(e, Text | Thinking | ToolCall | Refusal | Image) for e in events)
+    assert decoder.started_content == any(
+        isinstance(e, Text | Thinking | ToolCall | Refusal | Image) for e in events
+    )
     return events
 
 

@@ -139,8 +139,8 @@ MAX_OPEN_CALLS = 1000
 """Calls one VM may have under way (lua/boot/strands.lua keeps to it); a worker that sends more is lying."""
 
 MAX_WANTS = 4 * MAX_OPEN_CALLS
-"""A step ends or makes at most all of its calls, and tells the end of each task. The length of the list is looked at
-before anything is built."""
+"""A step ends or makes at most all of its calls, and tells the end of each task. The length of the list is looked
+at before anything is built."""
 
 Number = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
 """Lua's integers; MessagePack has larger ones."""

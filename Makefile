@@ -4,8 +4,9 @@ VENV   ?= .venv
 BIN     = $(VENV)/bin
 READY   = $(VENV)/.ready
 PEERS   = .venv-peers
+SERVERS = .servers
 
-.PHONY: demo test lint tests test-lua fuzz bench bench-peers venv clean
+.PHONY: demo test lint tests test-servers test-lua fuzz bench bench-peers venv clean
 
 demo: $(READY)
 	@$(BIN)/python examples/demo.py $(if $(PROVIDER),--provider $(PROVIDER))
@@ -24,6 +25,17 @@ tests: $(READY)
 # LUA_TESTS: the folder testes of github.com/lua/lua at tag v5.4.8.
 test-lua: $(READY)
 	@$(BIN)/python tests/lua_suite.py $(LUA_TESTS)
+
+# The tests against servers that other people wrote, which need npm and java. Once they are installed `make test`
+# has them too; what is not installed is skipped, and said.
+test-servers: $(READY) $(SERVERS)/.ready $(if $(LLAMA),$(SERVERS)/llama/.ready)
+	$(BIN)/python -m pytest -m servers -rs
+
+$(SERVERS)/.ready: Makefile
+	@mkdir -p $(SERVERS) && echo '*' > $(SERVERS)/.gitignore
+	@if command -v npm >/dev/null; then \
+	  npm install --silent --no-fund --no-audit --prefix $(SERVERS) wiremock@3.13.2 @copilotkit/aimock@1.43.0 && touch $@; \
+	else echo "npm is not installed, so WireMock and aimock are not either"; fi
 
 # FUZZ="frames attacks --seed 7": some targets only, the same input again.
 SECONDS = 60
@@ -57,4 +69,4 @@ $(READY): pyproject.toml
 	@touch $(READY)
 
 clean:
-	rm -rf $(VENV) $(PEERS) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(VENV) $(PEERS) $(SERVERS) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist

@@ -3,5 +3,17 @@
 import sys
 from pathlib import Path
 
+import pytest
+
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE / "host"), str(HERE / "attacks")]
+
+import third_party  # noqa: E402
+from third_party import _wiremock, aimock, llama, wiremock  # noqa: E402, F401 - fixtures for every test
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """`-m servers` are the tests against servers that other people wrote."""
+    for item in items:
+        if third_party.are_used_by(item):
+            item.add_marker(pytest.mark.servers)

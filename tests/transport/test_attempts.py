@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import socket
-import subprocess
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -799,73 +796,3 @@ async def test_an_error_of_the_taker_goes_up_and_nothing_is_left() -> None:
             with pytest.raises(ZeroDivisionError):
                 await Call(client, Origin("http", server.host, server.port), on_event=take).run()
             nothing_out(client.transport, client.transport.free_places)
-
-
-# ── aimock, where it is installed ───────────────────────────────────────────────────────────────────────────
-
-FIXTURES = Path(__file__).parent.parent / "recordings" / "aimock-fixtures.json"
-
-
-@pytest.fixture(scope="module")
-def aimock() -> Iterator[Origin]:
-    """LUAHOST_TEST_SERVERS names the folder that `make test-servers` fills (SERVERS.md)."""
-    folder = Path(os.environ.get("LUAHOST_TEST_SERVERS", "/nowhere"))
-    program = folder / "node_modules/@copilotkit/aimock/dist/cli.js"
-    if not program.exists():
-        pytest.skip("aimock is not installed: LUAHOST_TEST_SERVERS names no folder with @copilotkit/aimock")
-    port = unused_port()
-    command = ["node", str(program), "-p", str(port), "-h", "127.0.0.1", "-f", str(FIXTURES), "--strict"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        for _ in range(200):
-            try:
-                socket.create_connection(("127.0.0.1", port)).close()
-                break
-            except OSError:
-                time.sleep(0.05)
-        yield Origin("http", "127.0.0.1", port)
-    finally:
-        process.kill()
-        process.wait()
-
-
-@pytest.mark.parametrize("stream", [True, False])
-@pytest.mark.parametrize(
-    ("prompt", "kind", "attempts", "text", "waits"),
-    [
-        ("hello", None, 1, "Hello! How can I help you today?", []),
-        ("flaky", None, 3, "third time lucky", [0.5, 1.0]),
-        ("ratelimit", "rate_limit", 3, "", [2.0, 2.0]),
-        ("overload", "overloaded", 3, "", [0.5, 1.0]),
-        ("badkey", "auth_error", 1, "", []),
-        ("garbage", "parse_error", 3, "", [0.5, 1.0]),
-        ("hangup", "connection_reset", 3, "", [0.5, 1.0]),
-    ],
-)
-def test_aimock(
-    aimock: Origin, prompt: str, kind: str | None, attempts: int, text: str, waits: list[float], stream: bool
-) -> None:
-    @in_false_time
-    async def case(time_: FalseTime) -> None:
-        body = {"model": "m", "stream": stream, "messages": [{"role": "user", "content": prompt}]}
-        told = await call(time_, aimock, body=json.dumps(body).encode())
-        if prompt == "flaky" and not stream:
-            attempts_, waits_ = 1, []  # its sequence was used up by the streamed call
-        else:
-            attempts_, waits_ = attempts, waits
-        assert (told.kind, told.report.attempts, told.text) == (kind, attempts_, text)
-        assert [wait_s for _, wait_s, _ in told.retries] == waits_
-
-    case()
-
-
-@pytest.mark.parametrize("prompt", ["cut me", "drop me"])
-def test_aimock_cuts_a_stream(aimock: Origin, prompt: str) -> None:
-    @in_false_time
-    async def case(time_: FalseTime) -> None:
-        body = {"model": "m", "stream": True, "messages": [{"role": "user", "content": prompt}]}
-        told = await call(time_, aimock, body=json.dumps(body).encode())
-        assert (told.kind, told.report.attempts) == ("stream_incomplete", 1)
-        assert told.text.startswith("This")
-
-    case()

@@ -55,8 +55,9 @@ def llm(held: LlmConstraints, action: LlmAction) -> Refusal | None:
 
 
 def llm_chain(chain: list[LlmConstraints], action: LlmAction) -> Refusal | None:
-    """A URL of the script's own is only good where some grant lists its host."""
-    if not action.own_base_url or any(held.hosts is not None for held in chain):
+    """A URL of the script's own is only good where the operator's own grant, the last of the chain, lists its host:
+    a list below one that has none narrows the providers' hosts, and adds none."""
+    if not action.own_base_url or chain[-1].hosts is not None:
         return None
     return Refusal(
         kind="host_not_allowed",

@@ -153,6 +153,21 @@ def test_attenuation_only_narrows(mine: dict[str, Any], theirs: dict[str, Any], 
         assert judge(parent, act, now) is None
 
 
+def test_a_list_of_hosts_below_a_grant_without_one_does_not_admit_a_host_of_the_scripts_own() -> None:
+    origin = Origin("https", "a.test", 443)
+    own = LlmAction(provider="ollama", model="m", origin=origin, own_base_url=True, tokens=0)
+    for grant, admits in (
+        (Grant.llm(), False),
+        (Grant.llm().attenuate(hosts=["a.test"]), False),
+        (Grant.llm().attenuate(hosts=["a.test"]).attenuate(), False),
+        (Grant.llm(hosts=["a.test"]), True),
+        (Grant.llm(hosts=["a.test"]).attenuate(max_calls=1), True),
+        (Grant.llm(hosts=["a.test", "b.test"]).attenuate().attenuate(hosts=["a.test"]), True),
+    ):
+        grant.given(0.0)
+        assert isinstance(decide(grant, own, 0.0), Permit) == admits, grant
+
+
 @given(st.lists(constraints, min_size=1, max_size=4), actions)
 def test_nobody_below_may_do_what_an_ancestor_may_not(steps: list[dict[str, Any]], act: LlmAction) -> None:
     grants = [Grant.llm()]

@@ -16,7 +16,10 @@ import msgspec
 
 
 class Record(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """One decision. `ts` is seconds since 1970 at the decision; `ms` is what the act took after it."""
+    """One decision. `ts` is seconds since 1970 at the decision; `ms` is what the act took after it.
+
+    What it was about stands in the fields that its action tells of (permits.Action.about).
+    """
 
     ts: float
     seq: int
@@ -30,6 +33,7 @@ class Record(msgspec.Struct, kw_only=True, omit_defaults=True):
     host: str = ""
     provider: str = ""
     model: str = ""
+    path: str = ""
     args_sha256: str = ""
     error_kind: str = ""
     usage: dict[str, Any] = {}

@@ -93,7 +93,7 @@ BAD: dict[str, tuple[int, str, list[str]]] = {
     "missing input file": (2, "--input: gone.txt does not exist", ["run", "one.lua", "--input", "@gone.txt"]),
     "unknown grant": (
         2,
-        "grant: one of llm expected, got 'lm'; did you mean 'llm'",
+        "grant: one of llm, .* expected, got 'lm'; did you mean 'llm'",
         ["run", "one.lua", "--grant", "lm"],
     ),
     "unknown constraint": (

@@ -42,6 +42,7 @@ end
 local G = {}      -- the script's globals
 K.globals = G
 K.orcs = {}        -- the host functions; std/ fills it
+K.fields = {}      -- fields of orcs that are functions of no argument, asked at each reading
 
 local function expect(v, wanted, n, name)
   if type(v) ~= wanted then

@@ -4,7 +4,12 @@ local K = ...
 local real_globals, collectgarbage = K.real_globals, K.raw.base.collectgarbage
 
 K.build_globals()
-K.globals.orcs = K.seal(K.orcs, "orcs")
+K.globals.orcs = K.seal(K.raw.base.setmetatable(K.orcs, {
+  __index = function(_, name)
+    local field = K.raw.base.rawget(K.fields, name)
+    if field then return field() end
+  end,
+}), "orcs")
 K.empty_real_globals(real_globals)
 K.real_globals = nil
 collectgarbage()

@@ -17,6 +17,7 @@ import posixpath
 from luahost.errors import ConfigError
 
 MAX_BYTES = 4096
+MAX_DEPTH = 64
 
 
 def absolute(path: str, start: str) -> str:
@@ -31,6 +32,8 @@ def absolute(path: str, start: str) -> str:
         raise ConfigError("a path with .. only in front expected")
     if path.startswith("/") and named:
         raise ConfigError("an absolute path without .. expected")
+    if len(parts) > MAX_DEPTH:
+        raise ConfigError(f"a path of at most {MAX_DEPTH} names expected")
     return posixpath.normpath(posixpath.join("/" if path.startswith("/") else start, *parts))
 
 
@@ -50,6 +53,22 @@ def is_hidden(names: tuple[str, ...]) -> bool:
 def matches_glob(globs: tuple[str, ...], names: tuple[str, ...]) -> bool:
     """Whether one of the globs is this whole path beneath a root; in no more steps than their lengths' product."""
     return any(_matches(_split(glob), names) for glob in globs)
+
+
+def leads(globs: tuple[str, ...], names: tuple[str, ...]) -> bool:
+    """Whether something that a glob matches may lie below the directory of these names."""
+    return any(_leads(_split(glob), names) for glob in globs)
+
+
+def _leads(glob: tuple[str, ...], names: tuple[str, ...]) -> bool:
+    for at, name in enumerate(names):
+        if at >= len(glob):
+            return False
+        if glob[at] == "**":
+            return not is_hidden(names[at:])
+        if not _is_name(glob[at], name):
+            return False
+    return True
 
 
 @functools.lru_cache(maxsize=1024)

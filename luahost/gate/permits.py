@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from luahost.gate import paths
 from luahost.gate.grants import Grant
 from luahost.gate.hosts import Origin
 from luahost.gate.ledger import ONE_CALL, Reservation
@@ -59,18 +60,27 @@ class LlmAction(Action, frozen=True, kw_only=True):
 
 
 class FileAction(Action, frozen=True, kw_only=True):
-    """A file or directory to be reached: `path` is absolute and without dots, `start` the host's directory."""
+    """A file or directory to be reached. `path` is absolute and without dots; `start` is the host's directory,
+    `home` the script's, where `require` finds its modules.
+    """
 
     of: str  # fs.read | fs.write | fs.delete
     path: str
     start: str
     size: int = 0  # bytes that will be written
-    is_code: bool = False  # something that `require` of this script would run
+    home: str | None = None
     is_base: bool = False  # a directory that is searched: what is found in it is judged one by one
 
     @property
     def kind(self) -> str:
         return self.of
+
+    @property
+    def is_code(self) -> bool:
+        """Whether it is something that `require` of this script would run."""
+        return (
+            self.home is not None and self.path.endswith(".lua") and paths.beneath(self.path, self.home) is not None
+        )
 
     @property
     def asks(self) -> Mapping[str, int]:

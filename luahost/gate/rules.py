@@ -86,14 +86,15 @@ def files(held: FileConstraints, action: FileAction) -> Refusal | None:
         careful = any(paths.is_hidden(names) for names in inside) or (action.is_code and kind != "fs.read")
         if not careful:
             return None
-        named = "a name that begins with a dot" if not action.is_code else "a Lua module of the script's own"
+        named = "the name of a module of this script" if action.is_code else "a name that begins with a dot"
         return Refusal(
             kind="path_not_allowed",
-            message=f"{kind} denied: {action.path[:200]!r} is {named}, which only globs of the grant can name",
+            message=f"{kind} denied: {action.path[:200]!r} has {named}, which only globs of the grant can reach",
             rule="globs",
             grant=f"{kind}:globs={'/'.join(inside[0])[:200]}",
         )
-    if action.is_base or any(paths.matches_glob(held.globs, names) for names in inside):
+    fits = paths.leads if action.is_base else paths.matches_glob
+    if any(fits(held.globs, names) for names in inside):
         return None
     return outside(kind, "path_not_allowed", ("path", "/".join(inside[0])), "globs", held.globs)
 

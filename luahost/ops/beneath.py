@@ -14,6 +14,7 @@ import errno
 import os
 import posixpath
 from collections import deque
+from collections.abc import Iterator
 from contextlib import suppress
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -116,3 +117,19 @@ def _open(name: str, here: int, *, make: bool) -> int:
     with suppress(FileExistsError):  # made by somebody else meanwhile, or a link: the next line sees
         os.mkdir(name, dir_fd=here)
     return os.open(name, _DIRECTORY, dir_fd=here)
+
+
+def tree(spot: Spot, max_depth: int = paths.MAX_DEPTH) -> Iterator[tuple[Spot, os.DirEntry[str]]]:
+    """All that lies below a directory, by name, following no link; a spot is good until the next one."""
+    handle = os.open(spot.name, _DIRECTORY, dir_fd=spot.handle)
+    try:
+        with os.scandir(handle) as found:
+            entries = sorted(found, key=lambda entry: entry.name)
+        for entry in entries:
+            here = Spot(handle, entry.name, (*spot.names, entry.name))
+            yield here, entry
+            if max_depth > 1 and entry.is_dir(follow_symlinks=False):
+                with suppress(OSError):  # gone, or a link by now
+                    yield from tree(here, max_depth - 1)
+    finally:
+        os.close(handle)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections.abc import Awaitable, Callable, Hashable, Mapping
@@ -36,6 +37,7 @@ class World:
         self.default_provider = default_provider
         self.default_model = default_model
         self.rng = rng
+        self.directory = os.getcwd()  # where relative paths of scripts begin
         self._transport = transport if transport is not None else TransportSettings()
         self._client: Client | None = None
         self._making = trio.Lock()

@@ -31,6 +31,7 @@ BOOT = (
     "std/clock.lua",
     "std/caps.lua",
     "std/modules.lua",
+    "std/files.lua",
     "std/tools.lua",
     "std/llm.lua",
     "std/sessions.lua",

@@ -1,71 +1,19 @@
 -- Tools: with resolve=true the calls a model makes are run in this VM, under this VM's own grants, and their
 -- results go back, until the model is done or max_tool_turns are used.
 --
--- A tool is {name, description, parameters, run = function(args)}. Arguments that do not fit the schema, an
--- unknown name and an error in run are results for the model, never the script's end. Whatever ends the loop, no
--- call stays unanswered in the session.
+-- A tool is {name, description, parameters, run = function(args), parallel = true}. Arguments that do not fit the
+-- schema, an unknown name and an error in run are results for the model, never the script's end. The calls of one
+-- turn to tools that say parallel are run at the same time, the others one after another. A turn that calls a tool
+-- without a run comes back as intents, none of it run. Whatever ends the loop, no call stays unanswered in the session.
 
 local K = ...
-local type, next, rawlen, rawget = K.raw.base.type, K.raw.base.next, K.raw.base.rawlen, K.raw.base.rawget
-local math_type, concat, format = K.raw.math.type, K.raw.table.concat, K.raw.string.format
+local type, next, rawget = K.raw.base.type, K.raw.base.next, K.raw.base.rawget
+local concat, format, huge = K.raw.table.concat, K.raw.string.format, K.raw.math.huge
 local call, encode, pcall, json_encode, tostring = K.call, K.encode, K.pcall, K.json_encode, K.tostring
-local NULL, shape = K.values.NULL, K.values.shape
+local misfit, strands = K.misfit, K.strands
 
 local MAX_TURNS, REMIND_AT = 10, 3
 local CONTINUE = "Continue exactly where you stopped."
-
--- ── arguments against their schema: type, required, properties, additionalProperties, items, enum ───────────
-
-local IS = {
-  string = function(v) return type(v) == "string" end,
-  boolean = function(v) return type(v) == "boolean" end,
-  number = function(v) return type(v) == "number" end,
-  integer = function(v) return type(v) == "number" and (math_type(v) == "integer" or v == v // 1) end,
-  null = function(v) return v == NULL end,
-  object = function(v) return type(v) == "table" and v ~= NULL and shape(v) == "object" end,
-  array = function(v) return type(v) == "table" and v ~= NULL and (shape(v) == "array" or next(v) == nil) end,
-}
-
-local function list(t) return type(t) == "table" and t or {} end
-
--- nil when `v` fits, else what was wanted and where.
-local function misfit(v, schema, at)
-  if type(schema) ~= "table" then return nil end
-  local wanted = rawget(schema, "type")
-  if type(wanted) == "string" and IS[wanted] and not IS[wanted](v) then
-    return format("%s: %s expected, got %s", at, wanted, v == NULL and "null" or type(v))
-  end
-  local enum = rawget(schema, "enum")
-  if type(enum) == "table" then
-    local found = false
-    for i = 1, rawlen(enum) do found = found or rawget(enum, i) == v end
-    if not found then return at .. ": none of the allowed values" end
-  end
-  if type(v) ~= "table" then return nil end
-  local properties = list(rawget(schema, "properties"))
-  local required = list(rawget(schema, "required"))
-  for i = 1, rawlen(required) do
-    local name = rawget(required, i)
-    if rawget(v, name) == nil then return format("%s.%s: is required", at, tostring(name)) end
-  end
-  for name, each in next, v do
-    local known = rawget(properties, name)
-    if known ~= nil then
-      local problem = misfit(each, known, at .. "." .. tostring(name))
-      if problem then return problem end
-    elseif rawget(schema, "additionalProperties") == false then
-      return format("%s.%s: no such argument", at, tostring(name))
-    end
-  end
-  local items = rawget(schema, "items")
-  if type(items) == "table" then
-    for i = 1, rawlen(v) do
-      local problem = misfit(rawget(v, i), items, at .. "[" .. i .. "]")
-      if problem then return problem end
-    end
-  end
-  return nil
-end
 
 -- ── one call of the model ─────────────────────────────────────────────────────────────────────────────────
 
@@ -76,23 +24,36 @@ local function as_text(value)
   return ok and text or tostring(value)
 end
 
+-- What the model is told, and whether it is an error.
 local function run(tool, intent)
   if not tool then return "there is no tool of this name", true end
   local problem = misfit(intent.params, tool.parameters, "arguments")
   if problem then return problem, true end
-  local ok, value = pcall(tool.run, intent.params)
-  if not ok then return K.text_of_error(value), true end
+  local value = tool.run(intent.params)
   if type(value) == "table" and rawget(value, "ok") == false then
     return as_text(rawget(value, "error") or value), true
   end
   return as_text(value), false
 end
 
+local function answer(tool, intent)
+  local ok, content, is_error = pcall(run, tool, intent)
+  if not ok then content, is_error = K.text_of_error(content), true end
+  return { id = intent.id, content = content, is_error = is_error }
+end
+
 local function answers(intents, tools, remaining)
-  local results = {}
+  local results, together = {}, {}
   for i = 1, #intents do
-    local content, is_error = run(tools[intents[i].name], intents[i])
-    results[i] = { id = intents[i].id, content = content, is_error = is_error }
+    local tool = tools[intents[i].name]
+    if tool and tool.parallel then together[#together + 1] = i end
+  end
+  if #together > 1 then
+    local function each(i) results[i] = answer(tools[intents[i].name], intents[i]) end
+    strands.run({ items = together, f = each, concurrency = huge })
+  end
+  for i = 1, #intents do
+    results[i] = results[i] or answer(tools[intents[i].name], intents[i])
   end
   if remaining <= REMIND_AT then
     local last = results[#results]
@@ -101,15 +62,24 @@ local function answers(intents, tools, remaining)
   return results
 end
 
--- Puts results into the session without asking the model.
-local function settle(session_id, results)
-  call("sessions.answer", (encode({ session_id = session_id, tool_results = results })))
+local function left_to_the_script(intents, tools)
+  for i = 1, #intents do
+    local tool = tools[intents[i].name]
+    if tool and not tool.run then return true end
+  end
+  return false
 end
 
-local function refused(intents, why)
+local function refused(calls, why)
   local results = {}
-  for i = 1, #intents do results[i] = { id = intents[i].id, content = why, is_error = true } end
+  for i = 1, #calls do results[i] = { id = calls[i].id, content = why, is_error = true } end
   return results
+end
+
+-- Puts results into the session without asking the model.
+local function settle(session_id, results)
+  local args = encode({ session_id = session_id, tool_results = results })
+  call("sessions.answer", args or encode({ session_id = session_id, tool_results = refused(results, "the results were too large to be kept") }))
 end
 
 -- ── the loop ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -127,7 +97,7 @@ local function add(total, result)
   end
 end
 
--- `tools`: {name → {run, parameters}} of this call, or nil for an option of another shape
+-- What is sent to the host, and {name → {run, parallel, parameters}} of this call; nil for an option of another shape.
 function K.tools_of(given)
   if type(given) ~= "table" then return given, nil end
   local sent, tools = {}, {}
@@ -136,9 +106,14 @@ function K.tools_of(given)
     if type(tool) == "table" then
       plain = {}
       for k, v in next, tool do
-        if k ~= "run" then plain[k] = v end
+        if k ~= "run" and k ~= "parallel" then plain[k] = v end
       end
-      if type(tool.run) == "function" and type(tool.name) == "string" then tools[tool.name] = tool end
+      local name, f = plain.name, rawget(tool, "run")
+      if type(name) == "string" then
+        tools[name] = {
+          run = type(f) == "function" and f or nil, parallel = rawget(tool, "parallel") == true, parameters = plain.parameters,
+        }
+      end
     end
     sent[i] = plain
   end
@@ -159,12 +134,13 @@ function K.resolve(one, prompt, sent, tools, max_turns)
     local intents = result.ok and result.intents
     local cut_off = result.ok and not intents and result.stop_reason == "max_tokens" and result.content ~= ""
     local over = turns >= max_turns
-    if not result.ok or not (intents or cut_off) or over then
+    local handed_back = intents and left_to_the_script(intents, tools)
+    if not result.ok or not (intents or cut_off) or over or handed_back then
       for name, value in next, total do result[name] = value end
       result.turns = turns
       if result.ok or #content > 0 then result.content = concat(content) end
       if not result.ok and pending then settle(sent.session_id, pending) end
-      if intents and over then
+      if intents and over and not handed_back then
         settle(sent.session_id, refused(intents, "not run: the limit of tool turns is reached"))
         result.ok, result.error_kind, result.retryable = false, "tool_loop_limit", false
         result.error = format("the model still calls tools after max_tool_turns = %d", max_turns)

@@ -32,6 +32,7 @@ BOOT = (
     "std/caps.lua",
     "std/modules.lua",
     "std/files.lua",
+    "std/schema.lua",
     "std/tools.lua",
     "std/llm.lua",
     "std/sessions.lua",

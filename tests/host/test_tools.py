@@ -30,6 +30,29 @@ async def run(echo: EchoModel, text: str, **grant: Any) -> tuple[Any, list[dict[
     return answer, stored[0] if stored else []
 
 
+def turn(*calls: tuple[str, str], text: str = "") -> bytes:
+    """A whole answer that says `text` and calls these tools: (name, arguments)."""
+    asked = [
+        {"id": f"c{number}", "type": "function", "function": {"name": name, "arguments": arguments}}
+        for number, (name, arguments) in enumerate(calls)
+    ]
+    message = {"role": "assistant", "content": text} | ({"tool_calls": asked} if asked else {})
+    finish = "tool_calls" if asked else "stop"
+    return json.dumps({"choices": [{"message": message, "finish_reason": finish}]}).encode()
+
+
+async def told(bodies: list[bytes], script: str, **grant: Any) -> tuple[Any, list[Any], list[dict[str, Any]]]:
+    """What the script returns when the model answers so; what the model was sent; the first session."""
+    with FaultServer(
+        sequence([status(200, body, {"content-type": "application/json"}) for body in bodies])
+    ) as server:
+        async with Host(config_for(server.url)) as host:
+            vm = await host.load(Source(f"return function() {script} end"), grants=[Grant.llm(**grant)])
+            answer = await vm.run()
+            stored = list(json.loads(vm.sessions.dump()).values())
+        return answer, [json.loads(request.body) for request in server.requests], stored[0] if stored else []
+
+
 def sound(stored: list[dict[str, Any]]) -> bool:
     """Every call has its result in the next turn, and every result its call."""
     waiting: set[str] = set()
@@ -65,7 +88,7 @@ async def test_what_goes_wrong_in_a_tool_is_told_to_the_model() -> None:
     cases = {
         'call add {"a": 2}': "arguments.b: is required",
         'call add {"a": 2, "b": "x"}': "arguments.b: integer expected, got string",
-        'call add {"a": 1, "b": 2, "c": 3}': "arguments.c: no such argument",
+        'call add {"a": 1, "b": 2, "c": 3}': "arguments.c: no such name",
         "call sub {}": "there is no tool of this name",
     }
     for prompt, words in cases.items():
@@ -171,3 +194,131 @@ async def test_wrong_options_of_the_loop_are_named() -> None:
         ]:
             answer = await vm.run(opts)
             assert (answer["error_kind"], answer["detail"]["field"]) == ("invalid_options", field), answer
+
+
+PAIR = """
+local log, tools = {}, {}
+for _, name in ipairs{'read', 'look', 'write'} do
+  tools[#tools + 1] = {name = name, parallel = name ~= 'write', parameters = {type = 'object'}, run = function(args)
+    log[#log + 1] = '+' .. name
+    orcs.sleep(args.s or 0)
+    log[#log + 1] = '-' .. name
+    if args.fail then error('no ' .. name, 0) end
+    return name .. ' done'
+  end}
+end
+"""
+
+
+@in_trio
+async def test_calls_to_parallel_tools_run_together_and_the_others_one_after_another() -> None:
+    calls = turn(("write", '{"s": 0.02}'), ("read", '{"s": 0.06}'), ("look", '{"s": 0.03}'), ("write", "{}"))
+    answer, asked, _ = await told(
+        [calls, turn(text="fine")],
+        PAIR
+        + "local r = orcs.llm('go', {tools = tools, resolve = true}) return {r.content, table.concat(log, ' ')}",
+    )
+    assert answer == ["fine", "+read +look -look -read +write -write +write -write"]
+    assert [message["content"] for message in asked[1]["messages"][2:]] == [
+        "write done",
+        "read done",
+        "look done",
+        "write done",
+    ]
+    assert [message["tool_call_id"] for message in asked[1]["messages"][2:]] == ["c0", "c1", "c2", "c3"]
+    assert "parallel" not in json.dumps(asked[0]["tools"])
+
+
+@in_trio
+async def test_an_error_of_one_parallel_tool_ends_none_of_the_others() -> None:
+    calls = turn(("read", '{"s": 0.03}'), ("look", '{"fail": true}'))
+    answer, asked, stored = await told(
+        [calls, turn(text="fine")], PAIR + "return orcs.llm('go', {tools = tools, resolve = true})"
+    )
+    assert answer["content"] == "fine"
+    assert [message["content"] for message in asked[1]["messages"][2:]] == ["read done", "no look"]
+    assert [block.get("is_error", False) for block in stored[2]["content"]] == [False, True]
+
+
+@in_trio
+async def test_empty_arguments_are_no_arguments() -> None:
+    answer, asked, _ = await told(
+        [turn(("read", ""), ("look", "  ")), turn(text="fine")],
+        PAIR + "return orcs.llm('go', {tools = tools, resolve = true}).ok",
+    )
+    assert answer is True
+    assert [message["content"] for message in asked[1]["messages"][2:]] == ["read done", "look done"]
+
+
+@in_trio
+async def test_a_turn_that_calls_a_tool_without_run_comes_back_whole_and_is_answered_by_the_script() -> None:
+    answer, asked, stored = await told(
+        [turn(("read", "{}"), ("ask_human", '{"q": 1}'), text="hm"), turn(text="thanks")],
+        PAIR
+        + """
+        tools[#tools + 1] = {name = 'ask_human', parameters = {type = 'object'}}
+        local r = orcs.llm('go', {tools = tools, resolve = true})
+        local results = {}
+        for i, intent in ipairs(r.intents) do results[i] = {id = intent.id, content = intent.name .. '!'} end
+        local last = orcs.llm(nil, {session_id = r.session_id, tools = tools, tool_results = results})
+        return {r.ok, r.stop_reason, r.content, #r.intents, #log, last.content}
+        """,
+    )
+    assert answer == [True, "tool_use", "hm", 2, 0, "thanks"]
+    assert [message["content"] for message in asked[1]["messages"][2:]] == ["read!", "ask_human!"]
+    assert sound(stored)
+
+
+@in_trio
+async def test_a_budget_used_up_in_the_middle_returns_what_was_said_and_leaves_the_session_sound() -> None:
+    answer, _, stored = await told(
+        [turn(("read", "{}"), text="first, ")],
+        PAIR + "return orcs.llm('go', {tools = tools, resolve = true})",
+        max_calls=1,
+    )
+    assert (answer["ok"], answer["error_kind"], answer["content"], answer["turns"]) == (
+        False,
+        "budget_exceeded",
+        "first, ",
+        2,
+    )
+    assert sound(stored) and len(stored) == 3
+
+
+@in_trio
+async def test_a_result_whose_text_cannot_be_made_is_an_error_for_the_model() -> None:
+    answer, asked, _ = await told(
+        [turn(("read", "{}")), turn(text="fine")],
+        PAIR
+        + """
+        tools[1].run = function() return setmetatable({print}, {__tostring = function() error('no text', 0) end}) end
+        return orcs.llm('go', {tools = tools, resolve = true}).content
+        """,
+    )
+    assert answer == "fine"
+    assert asked[1]["messages"][2]["content"] == "no text"
+
+
+@in_trio
+async def test_results_too_large_for_the_border_end_the_loop_and_not_the_vm() -> None:
+    answer, _, stored = await told(
+        [turn(("read", "{}"))],
+        PAIR
+        + "tools[1].run = function() return ('x'):rep(9000000) end return orcs.llm('go', {tools = tools, resolve = true})",
+    )
+    assert (answer["ok"], answer["error_kind"]) == (False, "invalid_options")
+    assert "too large" in stored[2]["content"][0]["content"] and sound(stored)
+
+
+@in_trio
+async def test_a_loop_that_is_ended_while_its_tools_run_leaves_a_session_that_goes_on() -> None:
+    answer, asked, _ = await told(
+        [turn(("read", '{"s": 30}')), turn(text="and on")],
+        PAIR
+        + """
+        local late = orcs.timeout(0.1, function() return orcs.llm('go', {tools = tools, resolve = true, session_id = 's'}) end)
+        return {late.error_kind, orcs.llm('again', {session_id = 's'}).content}
+        """,
+    )
+    assert answer == ["timeout", "and on"]
+    assert [message["role"] for message in asked[1]["messages"]] == ["user", "assistant", "tool", "user"]

@@ -34,6 +34,7 @@ class Record(msgspec.Struct, kw_only=True, omit_defaults=True):
     provider: str = ""
     model: str = ""
     path: str = ""
+    program: str = ""
     args_sha256: str = ""
     error_kind: str = ""
     usage: dict[str, Any] = {}

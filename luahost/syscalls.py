@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from luahost.errors import ConfigError, HostFault
-from luahost.ops import caps, clock, file_search, files, llm, llm_plan, modules, ping, results
+from luahost.ops import caps, clock, exec, file_search, files, llm, llm_plan, modules, ping, results
 from luahost.ops.sessions import Mode
 from luahost.ops.world import Share
 from luahost.wire.messages import ToolResultBlock
@@ -77,9 +77,16 @@ def _known(shape: type[msgspec.Struct]) -> tuple[str, ...]:
     return shape.__struct_fields__
 
 
-def _file(op: str, shape: Any, kind: str, plan: Callable[..., Any], act: Callable[..., Any]) -> Syscall:
-    options = _known(shape) if shape is not None else ()
-    return Syscall(op=op, shape=shape, capability=kind, plan=plan, act=act, options=options)
+def _gated(  # noqa: PLR0917 - a row of the table
+    op: str,
+    shape: Any,
+    kind: str,
+    plan: Callable[..., Any],
+    act: Callable[..., Any],
+    options: type[msgspec.Struct] | None = None,
+) -> Syscall:
+    names = _known(options or shape) if shape is not None else ()
+    return Syscall(op=op, shape=shape, capability=kind, plan=plan, act=act, options=names)
 
 
 SYSCALLS: dict[str, Syscall] = {
@@ -109,15 +116,18 @@ SYSCALLS: dict[str, Syscall] = {
         Syscall(op="caps", shape=None, act=caps.caps),
         Syscall(op="can", shape=caps.CanArgs, act=caps.can),
         Syscall(op="pwd", shape=None, act=files.pwd),
-        _file("read", files.PathArgs, "fs.read", files.plan_read, files.read),
-        _file("glob", file_search.GlobArgs, "fs.read", file_search.plan_glob, file_search.glob),
-        _file("grep", file_search.GrepArgs, "fs.read", file_search.plan_grep, file_search.grep),
-        _file("scan_dir", file_search.ScanArgs, "fs.read", file_search.plan_scan, file_search.scan_dir),
-        _file("git_info", None, "fs.read", file_search.plan_git, file_search.git_info),
-        _file("write", files.WriteArgs, "fs.write", files.plan_write, files.write),
-        _file("mkdir", files.PathArgs, "fs.write", files.plan_mkdir, files.mkdir),
-        _file("mv", files.MoveArgs, "fs.write", files.plan_mv, files.mv),
-        _file("remove", files.PathArgs, "fs.delete", files.plan_remove, files.remove),
+        _gated("read", files.PathArgs, "fs.read", files.plan_read, files.read),
+        _gated("glob", file_search.GlobArgs, "fs.read", file_search.plan_glob, file_search.glob),
+        _gated("grep", file_search.GrepArgs, "fs.read", file_search.plan_grep, file_search.grep),
+        _gated("scan_dir", file_search.ScanArgs, "fs.read", file_search.plan_scan, file_search.scan_dir),
+        _gated("git_info", None, "fs.read", file_search.plan_git, file_search.git_info),
+        _gated("write", files.WriteArgs, "fs.write", files.plan_write, files.write),
+        _gated("mkdir", files.PathArgs, "fs.write", files.plan_mkdir, files.mkdir),
+        _gated("mv", files.MoveArgs, "fs.write", files.plan_mv, files.mv),
+        _gated("remove", files.PathArgs, "fs.delete", files.plan_remove, files.remove),
+        _gated("exec", exec.ShellArgs, "exec", exec.plan_shell, exec.run),
+        _gated("exec_argv", exec.ExecArgs, "exec", exec.plan_argv, exec.run, exec.ExecOptions),
+        Syscall(op="check_command", shape=exec.ShellArgs, act=exec.check_command),
         Syscall(op="module", shape=modules.ModuleArgs, act=modules.module),
     )
 }

@@ -3,14 +3,8 @@
 -- All under fs.read, fs.write and fs.delete; a refusal is a value. scan_dir raises, as the upstream's does.
 
 local K = ...
-local type, error = K.raw.base.type, K.raw.base.error
-local call, encode, expect, orcs = K.call, K.encode, K.expect, K.orcs
-
-local function ask(op, args)
-  local encoded, message, field = encode(args)
-  if not encoded then return K.invalid(message, field) end
-  return call(op, encoded)
-end
+local error = K.raw.base.error
+local call, ask, expect, orcs = K.call, K.ask, K.expect, K.orcs
 
 for _, op in K.raw.base.next, { "read", "mkdir", "remove" } do
   orcs[op] = function(path)

@@ -28,3 +28,10 @@ function K.expect_options(opts, n, name)
     error("bad argument #" .. n .. " to '" .. name .. "' (table expected, got " .. type(opts) .. ")", 3)
   end
 end
+
+-- Asks the host for `op` with these arguments; what cannot be sent is a wrong option.
+function K.ask(op, args)
+  local encoded, message, field = K.encode(args)
+  if not encoded then return K.invalid(message, field) end
+  return K.call(op, encoded)
+end

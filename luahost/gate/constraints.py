@@ -70,6 +70,33 @@ def _number(convert: Callable[[str], Any]) -> Callable[[str], Any]:
     return read
 
 
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError  # noqa: TRY004 - as of the other sorts
+    return value
+
+
+def _env_names(value: Any) -> tuple[str, ...]:
+    if not all(re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", entry) for entry in _texts(value)):
+        raise ValueError
+    return tuple(value)
+
+
+def words(command: str) -> tuple[str, ...]:
+    """The words of a command as grant text has it: separated by spaces, no quotes."""
+    return tuple(command.split())
+
+
+def _commands(value: Any) -> tuple[str, ...]:
+    if not all(words(entry) for entry in _texts(value)):
+        raise ValueError
+    return tuple(" ".join(words(entry)) for entry in value)
+
+
+def _commands_narrow(value: tuple[str, ...], wider: tuple[str, ...]) -> bool:
+    return all(any(words(each)[: len(words(mine))] == words(mine) for mine in wider) for each in value)
+
+
 def _count(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 53:
         raise ValueError
@@ -124,6 +151,9 @@ GLOBS = Sort("a list of texts", _list_of, _texts, lambda value, wider: all(match
 HOSTS = Sort("a list of texts", _list_of, _hosts, _hosts_narrow)
 ROOTS = Sort("a list of directories", _list_of, _roots, _roots_narrow)
 PATH_GLOBS = Sort("a list of texts", _list_of, _texts, _path_globs_narrow)
+COMMANDS = Sort("a list of commands", _list_of, _commands, _commands_narrow)
+ENV_NAMES = Sort("a list of variables' names", _list_of, _env_names, lambda value, wider: set(value) <= set(wider))
+FLAG = Sort("true or false", lambda text: {"true": True, "false": False}.get(text, text), _flag, _at_most)
 COUNT = Sort("a whole number from 0 on", _number(int), _count, _at_most)
 SECONDS = Sort("seconds above 0", _number(float), _seconds, _at_most)
 
@@ -134,6 +164,11 @@ SORTS: dict[str, Sort] = {
     "roots": ROOTS,
     "globs": PATH_GLOBS,
     "max_bytes": COUNT,
+    "commands": COMMANDS,
+    "env": ENV_NAMES,
+    "shell": FLAG,
+    "timeout_s": SECONDS,
+    "max_output_bytes": COUNT,
     "max_calls": COUNT,
     "max_tokens": COUNT,
     "max_concurrency": COUNT,
@@ -186,11 +221,32 @@ class FileConstraints(Constraints, frozen=True, forbid_unknown_fields=True, omit
     max_bytes: int | None = None
 
 
+class ExecConstraints(Constraints, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """What `exec` may be narrowed to.
+
+    commands          how a command must begin: `git status` allows `git status -s`, not `git push`; absent: any
+    shell             true: orcs.exec(text) is run by sh; otherwise only orcs.exec_argv is. With `commands`, such a
+                      text may hold no sign that means something to a shell
+    env               the host's variables that the program sees; absent: none
+    roots             the directories it may be started in; absent: the host's
+    timeout_s         seconds after which it is killed; absent: 60
+    max_output_bytes  of each of its two outputs; absent: 1 MiB
+    """
+
+    commands: tuple[str, ...] | None = None
+    shell: bool | None = None
+    env: tuple[str, ...] | None = None
+    roots: tuple[str, ...] | None = None
+    timeout_s: float | None = None
+    max_output_bytes: int | None = None
+
+
 KINDS: dict[str, type[Constraints]] = {
     "llm": LlmConstraints,
     "fs.read": FileConstraints,
     "fs.write": FileConstraints,
     "fs.delete": FileConstraints,
+    "exec": ExecConstraints,
 }
 """Every kind of grant and its constraints."""
 
@@ -210,6 +266,8 @@ LUA_NAMES: dict[str, str] = {
     "mkdir": "fs.write",
     "mv": "fs.write",
     "remove": "fs.delete",
+    "exec": "exec",
+    "exec_argv": "exec",
 }
 """orcs.NAME → the kind it needs, for `luahost check`; here and not in syscalls, which brings the world with it."""
 

@@ -90,6 +90,22 @@ class FileAction(Action, frozen=True, kw_only=True):
         return {"path": self.path}
 
 
+class ExecAction(Action, frozen=True, kw_only=True):
+    """A program to be run. `argv` is what it is, with the shell's own where `shell`; `path` where it is started."""
+
+    argv: tuple[str, ...]
+    text: str | None  # what the shell is given; None: no shell
+    path: str
+    start: str  # the host's directory
+
+    @property
+    def kind(self) -> str:
+        return "exec"
+
+    def about(self) -> dict[str, Any]:
+        return {"program": self.argv[0], "path": self.path}
+
+
 A = TypeVar("A", bound=Action)
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 
 from luahost.gate import hosts, paths
-from luahost.gate.constraints import FileConstraints, LlmConstraints, matches
-from luahost.gate.permits import FileAction, LlmAction
+from luahost.gate.constraints import ExecConstraints, FileConstraints, LlmConstraints, matches, words
+from luahost.gate.permits import ExecAction, FileAction, LlmAction
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -99,6 +99,46 @@ def files(held: FileConstraints, action: FileAction) -> Refusal | None:
     return outside(kind, "path_not_allowed", ("path", "/".join(inside[0])), "globs", held.globs)
 
 
+# ── exec ────────────────────────────────────────────────────────────────────────────────────────────────
+
+SHELL_SIGNS = frozenset(";|&<>()$`\\\"'*?[]{}~#!=%^\n\r\t")
+"""A shell's text without any of these is its words and nothing more."""
+
+
+def exec_(held: ExecConstraints, action: ExecAction) -> Refusal | None:
+    roots = held.roots if held.roots is not None else (action.start,)
+    if not any(paths.beneath(action.path, root) is not None for root in roots):
+        return outside("exec", "path_not_allowed", ("directory", action.path), "roots", roots)
+    if held.commands is None:
+        return None
+    if action.text is not None and SHELL_SIGNS & set(action.text):
+        return Refusal(
+            kind="permission_denied",
+            message="exec denied: the grant lists commands, and the text has a sign that means more to a shell",
+            rule="commands",
+            limit=",".join(held.commands),
+        )
+    given = action.argv if action.text is None else words(action.text)
+    if any(given[: len(words(each))] == words(each) for each in held.commands):
+        return None
+    return outside("exec", "permission_denied", ("command", " ".join(given)), "commands", held.commands)
+
+
+def exec_chain(chain: list[ExecConstraints], action: ExecAction) -> Refusal | None:
+    """A shell is what some grant says, and none above it takes back."""
+    if action.text is None or (
+        any(held.shell for held in chain) and not any(held.shell is False for held in chain)
+    ):
+        return None
+    return Refusal(
+        kind="permission_denied",
+        message="exec denied: the grant does not let a shell run; orcs.exec_argv needs none, "
+        "and `exec:shell=true` allows it",
+        rule="shell",
+        grant="exec:shell=true",
+    )
+
+
 # ── the tables ──────────────────────────────────────────────────────────────────────────────────────────
 
 RULES: dict[str, Callable[[Any, Any], Refusal | None]] = {
@@ -106,8 +146,9 @@ RULES: dict[str, Callable[[Any, Any], Refusal | None]] = {
     "fs.read": files,
     "fs.write": files,
     "fs.delete": files,
+    "exec": exec_,
 }
 """Kind → what one grant's constraints say to an action of it."""
 
-CHAIN_RULES: dict[str, Callable[[Any, Any], Refusal | None]] = {"llm": llm_chain}
+CHAIN_RULES: dict[str, Callable[[Any, Any], Refusal | None]] = {"llm": llm_chain, "exec": exec_chain}
 """Kind → what the constraints of the whole chain say together."""

@@ -33,6 +33,7 @@ BOOT = (
     "std/modules.lua",
     "std/files.lua",
     "std/schema.lua",
+    "std/exec.lua",
     "std/tools.lua",
     "std/llm.lua",
     "std/sessions.lua",

@@ -123,7 +123,7 @@ class Host:
         source.lua()  # what is wrong with it is said before a VM exists
         limits = limits if limits is not None else self.config.limits
         grants_held: dict[str, Grant] = {}
-        share = Share(self._world, grants_held, source.directory)
+        share = Share(self._world, grants_held, source.directory, limits)
         port = await self._pool.open(limits)
         vm = Vm(self._home, self._name(name or source.name.removesuffix(".lua")), share, port, limits)
         self._vms.add(vm)

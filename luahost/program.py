@@ -6,8 +6,8 @@ Made by Host.load. What goes on inside an activation is activations.py's; what a
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 import msgspec
 import trio
@@ -17,6 +17,7 @@ from luahost.bridge import Bridge
 from luahost.errors import ConfigError, LuahostError, Stopped
 from luahost.gate.grants import Grant
 from luahost.journal import Journal
+from luahost.ops.session import SessionInfo, readable
 from luahost.ops.sessions import Mode, Store
 from luahost.ops.world import Share, World
 from luahost.outcomes import is_response, unwrapped
@@ -46,14 +47,41 @@ class Home(NamedTuple):
 
 
 class Sessions:
-    """A VM's LLM sessions, from outside."""
+    """A VM's LLM sessions, from outside.
+
+    A wrong argument is ConfigError; its `kind` is not_found for an unknown id, session_busy while a turn is under
+    way, too_large where there is no room.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def dump(self) -> str:
-        """All sessions as JSON text: {"sess-…": [{"role", "content"}, …]}."""
-        return self._store.dump()
+    def list(self) -> list[SessionInfo]:
+        """What there is, oldest first."""
+        return self._store.list()
+
+    def get(self, id: str) -> dict[str, Any]:
+        """{id, system_prompt, messages, …} as plain values; the providers' own state is left out."""
+        return readable(self._store.find(id))
+
+    def delete(self, id: str) -> None:
+        """Forgets the session."""
+        self._store.delete(id)
+
+    def fork(self, id: str, new_id: str | None = None, *, at_turn: int | None = None) -> str:
+        """A second session with the same past, or its first `at_turn` turns (-1: all but the last); its id."""
+        return self._store.fork(id, new_id, at_turn)
+
+    def trim(self, id: str, *, max_messages: int | None = None, max_tokens: int | None = None) -> SessionInfo:
+        """Drops the oldest turns until the limits hold; keeps the system prompt and every call with its result."""
+        return self._store.trim(id, max_messages, max_tokens)
+
+    def dump(self, ids: Iterable[str] | None = None, *, full: bool = False) -> str:
+        """All sessions, or these, as JSON text: {"sess-…": [{"role", "content"}, …]}.
+
+        full: with what each has used, its times and what waits for approval: {"version": 1, "sessions": {…}}.
+        """
+        return self._store.dump(ids, full=full)
 
     def load(self, text: str | bytes, mode: Mode = "replace") -> int:
         """Takes sessions from a dump: replace, merge or skip. How many were taken; ConfigError changes nothing."""

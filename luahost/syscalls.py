@@ -12,11 +12,8 @@ from typing import Any
 
 import msgspec
 
-from luahost.errors import ConfigError, HostFault
-from luahost.ops import caps, clock, exec, file_search, files, llm, llm_plan, modules, ping, results
-from luahost.ops.sessions import Mode
-from luahost.ops.world import Share
-from luahost.wire.messages import ToolResultBlock
+from luahost.errors import HostFault
+from luahost.ops import caps, clock, exec, file_search, files, llm, llm_plan, modules, ping, session_calls
 
 
 class Syscall(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,37 +37,6 @@ class Syscall(msgspec.Struct, frozen=True, kw_only=True):
     def waits(self) -> bool:
         """Whether the act may take time; the others are answered on the spot."""
         return self.capability is not None or inspect.iscoroutinefunction(self.act)
-
-
-class LoadOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    mode: Mode = "replace"
-
-
-class LoadArgs(msgspec.Struct, frozen=True):
-    json: str
-    opts: LoadOptions = LoadOptions()
-
-
-def _dump(share: Share, args: None) -> str:
-    return share.sessions.dump()
-
-
-def _load(share: Share, args: LoadArgs) -> results.Result:
-    try:
-        return {"ok": True, "count": share.sessions.load(args.json, args.opts.mode)}
-    except ConfigError as error:
-        return results.error("invalid_options", error.message, field="json")
-
-
-class AnswerArgs(msgspec.Struct, frozen=True):
-    session_id: str
-    tool_results: list[llm_plan.ToolResult]
-
-
-def _answer(share: Share, args: AnswerArgs) -> results.Result:
-    """Stores the results of calls that the model will not be asked about again."""
-    given = [ToolResultBlock(each.id, each.content, each.is_error) for each in args.tool_results]
-    return {"ok": share.sessions.get(args.session_id).answer(given)}
 
 
 def _known(shape: type[msgspec.Struct]) -> tuple[str, ...]:
@@ -108,9 +74,36 @@ SYSCALLS: dict[str, Syscall] = {
             act=ping.ping,
             options=_known(llm_plan.PingOptions),
         ),
-        Syscall(op="sessions.dump", shape=None, act=_dump),
-        Syscall(op="sessions.load", shape=LoadArgs, act=_load, options=_known(LoadOptions)),
-        Syscall(op="sessions.answer", shape=AnswerArgs, act=_answer),
+        Syscall(
+            op="sessions.dump",
+            shape=session_calls.DumpArgs | None,
+            act=session_calls.dump,
+            options=_known(session_calls.DumpOptions),
+        ),
+        Syscall(
+            op="sessions.load",
+            shape=session_calls.LoadArgs,
+            act=session_calls.load,
+            options=_known(session_calls.LoadOptions),
+        ),
+        Syscall(op="sessions.answer", shape=session_calls.AnswerArgs, act=session_calls.answer),
+        Syscall(op="sessions.list", shape=None, act=session_calls.list_),
+        Syscall(op="sessions.get", shape=session_calls.IdArgs, act=session_calls.get),
+        Syscall(op="sessions.delete", shape=session_calls.IdArgs, act=session_calls.delete),
+        Syscall(
+            op="sessions.fork",
+            shape=session_calls.ForkArgs,
+            act=session_calls.fork,
+            options=_known(session_calls.ForkOptions),
+        ),
+        Syscall(
+            op="sessions.trim",
+            shape=session_calls.TrimArgs,
+            act=session_calls.trim,
+            options=_known(session_calls.TrimOptions),
+        ),
+        Syscall(op="sessions.older", shape=session_calls.OlderArgs, act=session_calls.older),
+        Syscall(op="sessions.condense", shape=session_calls.CondenseArgs, act=session_calls.condense),
         Syscall(op="clock.now", shape=None, act=clock.now),
         Syscall(op="clock.sleep", shape=float, act=clock.sleep),
         Syscall(op="caps", shape=None, act=caps.caps),

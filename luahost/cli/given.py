@@ -18,7 +18,7 @@ import msgspec
 from luahost import config
 from luahost.errors import ConfigError, WorldError
 from luahost.gate.grants import Grant
-from luahost.ops.sessions import MAX_BYTES
+from luahost.ops.session_dump import MAX_BYTES
 from luahost.values import parse_size
 
 if TYPE_CHECKING:

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from luahost.errors import Exhausted
 from luahost.gate.permits import LlmAction, Permit
 from luahost.ops import results
 from luahost.ops.llm_plan import LlmArgs, Plan
 from luahost.ops.results import Result
-from luahost.ops.sessions import Session, mended
+from luahost.ops.session import Session
+from luahost.ops.turns import mended
 from luahost.ops.world import Emit, Share
 from luahost.wire.events import End, Event, Failure, Image, Keep, Start, Text, Thinking, ToolCall, Usage
 from luahost.wire.messages import (
@@ -117,15 +119,15 @@ async def complete(
     assert permit.reservation is not None, "the gate reserves for every completion"
     session = share.sessions.get(args.opts.session_id)
     turn = _user_turn(session, args)
-    problem = _problem(planned, share, session) or (turn if isinstance(turn, dict) else None)
+    problem = _problem(planned, share, session, turn) or (turn if isinstance(turn, dict) else None)
     if problem is not None or isinstance(turn, dict):
         permit.reservation.release()
         return {**(problem or {}), "session_id": session.id}
-    with share.sessions.turn_of(session):
+    with share.sessions.turn_of(session, keep=not args.throwaway):
         return await _Turn(permit, planned, args, share, emit, session, turn).run()
 
 
-def _problem(planned: Plan, share: Share, session: Session) -> Result | None:
+def _problem(planned: Plan, share: Share, session: Session, turn: Message | Result) -> Result | None:
     if planned.missing_key:
         return results.error(
             "missing_api_key",
@@ -138,9 +140,8 @@ def _problem(planned: Plan, share: Share, session: Session) -> Result | None:
             f"session {session.id!r} has a turn under way; wait for it, or use another",
             retryable=True,
         )
-    if share.sessions.full(session):
-        return results.error("too_large", "this VM's store of sessions is full")
-    return None
+    lack = share.sessions.lack(session, [turn]) if isinstance(turn, Message) else None
+    return None if lack is None else results.error("too_large", lack)
 
 
 def _user_turn(session: Session, args: LlmArgs) -> Message | Result:
@@ -266,7 +267,10 @@ class _Turn:
         heard, end = self._heard, self._heard.end
         text = "".join(heard.text)
         whole = [] if heard.stopped else [call for call in heard.calls if call.arguments is not None]
-        self._session.commit(self._system, [self._user, heard.turn()])
+        try:
+            self._share.sessions.commit(self._session, self._system, [self._user, heard.turn()], heard.usage)
+        except Exhausted as full:
+            return {**self._about, **results.error(full.kind, full.message, partial=text or None)}
         result: Result = {
             "ok": True,
             "content": text,

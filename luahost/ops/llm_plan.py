@@ -17,6 +17,7 @@ from luahost.gate.permits import LlmAction
 from luahost.ops import results
 from luahost.ops.providers import ALIASES, Provider, without_version
 from luahost.ops.results import Result
+from luahost.ops.session_dump import valid_id
 from luahost.ops.world import Planned, Share
 from luahost.transport.settings import Deadlines
 from luahost.values import nearest
@@ -29,7 +30,6 @@ RESERVE_TOKENS = 4096
 """What a call under a token budget may answer when the script names no max_tokens."""
 
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}")
-_SESSION = re.compile(r"[^\x00-\x1f\x7f]{0,200}")
 _KEY = re.compile(r"[!-~]{1,1000}")
 
 
@@ -76,6 +76,7 @@ class LlmArgs(msgspec.Struct, frozen=True):
     opts: LlmOptions
     prompt: str | None = None
     streamed: bool = False  # the script has an on_delta
+    throwaway: bool = False  # its session is not kept
 
 
 class PingOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -116,7 +117,7 @@ def plan(share: Share, args: LlmArgs) -> Plan | Result:
         return results.invalid("model", f"a model expected: the provider {target.provider.name} has no default")
     if not _MODEL.fullmatch(model) or ".." in model or "//" in model:
         return results.invalid("model", f"a model name expected, got {model[:80]!r}")
-    if opts.session_id is not None and not _SESSION.fullmatch(opts.session_id):
+    if opts.session_id and not valid_id(opts.session_id):
         return results.invalid("session_id", "at most 200 characters without control characters expected")
     problem = _out_of_range(opts)
     if problem is not None:

@@ -1,193 +1,254 @@
-"""The sessions of one VM: conversations by id, kept in the host, append-only, committed whole or not at all.
+"""The sessions of one VM: conversations by id, kept in the host, committed whole or not at all, limited in memory.
 
-Dumped as the upstream's JSON, {"sess-…": [{"role", "content"}, …]}, the system prompt as the first message; a
-dump that is loaded and dumped again is the same text. A load is checked as a whole before anything changes.
+Every verb checks first and changes then. One turn at a time per session; whoever would change a session with a
+turn under way is told `session_busy` and never waits. Listing, reading and forking do not mind. Knows no script,
+no grant, no model.
 """
 
 from __future__ import annotations
 
+import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Literal
 
-import msgspec
+from luahost.errors import ConfigError, Exhausted
+from luahost.ops import session_dump
+from luahost.ops.session import Session, SessionInfo, described
+from luahost.ops.session_dump import MAX_BYTES, MAX_SESSIONS, valid_id
+from luahost.ops.turns import shortened, turn_starts, without
+from luahost.wire.events import Usage
+from luahost.wire.messages import Message, ToolResultBlock
 
-from luahost.errors import ConfigError
-from luahost.wire.messages import Message, TextBlock, ToolResultBlock, ToolUseBlock, tool_uses
-
-MAX_BYTES = 64 * 1024 * 1024
-MAX_SESSIONS = 10_000
-ID_BYTES = 200
-VERSION = 1
+STORE_BYTES = MAX_BYTES
+"""What all sessions of a VM may take; no more than a dump that can be loaded again."""
+PER_SESSION_BYTES = 32 * 1024 * 1024
 
 Mode = Literal["merge", "replace", "skip"]
 
-
-class Session:
-    """One conversation. `messages` holds whole turns only; `busy` while a turn is under way."""
-
-    __slots__ = ("busy", "id", "messages", "system")
-
-    def __init__(self, id: str, system: str | None = None, messages: Iterable[Message] = ()) -> None:
-        self.id, self.system, self.messages, self.busy = id, system, list(messages), False
-
-    def commit(self, system: str | None, turn: Iterable[Message]) -> None:
-        """A turn that succeeded: what was said and what was answered, at once."""
-        self.system = system
-        self.messages.extend(turn)
-
-    def unanswered(self) -> list[ToolUseBlock]:
-        """The calls of the last turn that have no result yet."""
-        return tool_uses(self.messages[-1]) if self.messages and self.messages[-1].role == "assistant" else []
-
-    def answer(self, given: list[ToolResultBlock]) -> bool:
-        """Answers the calls of the last turn, those without a result with an error; False if none waits."""
-        asked = [use.id for use in self.unanswered()]
-        if not asked or self.busy:
-            return False
-        results = {each.tool_use_id: each for each in given}
-        self.messages.append(Message("user", [results.get(id) or _lost(id) for id in asked]))
-        return True
+SUMMARISED = "Summarise our conversation so far."
+"""What the user is made to have said where a summary stands in for older turns."""
 
 
 class Store:
-    """All sessions of one VM."""
+    """All sessions of one VM. `clock` is seconds since 1970."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.time,
+        max_bytes: int = STORE_BYTES,
+        max_session_bytes: int = PER_SESSION_BYTES,
+    ) -> None:
+        self._clock, self._max_bytes, self._max_session_bytes = clock, max_bytes, max_session_bytes
         self._sessions: dict[str, Session] = {}
+        self._cost = 0
 
     def __len__(self) -> int:
         return len(self._sessions)
 
+    # ── a turn ──────────────────────────────────────────────────────────────────────────────────────────
+
     def get(self, id: str | None) -> Session:
-        """The session of this id, or a new one that is stored by keep(). None or "" makes an id."""
-        if not id:
-            return Session(f"sess-{uuid.uuid4()}")
-        return self._sessions.get(id) or Session(id)
+        """The session of this id, or a new one that is stored by turn_of(). None or "" makes an id."""
+        return self._sessions.get(id or "") or Session(id or f"sess-{uuid.uuid4()}", now_s=self._clock())
 
     @contextmanager
-    def turn_of(self, session: Session) -> Iterator[None]:
-        """Marks the session busy for one turn. A session that stays empty is not kept."""
-        self._sessions[session.id] = session
+    def turn_of(self, session: Session, *, keep: bool = True) -> Iterator[None]:
+        """Marks the session busy for one turn. One that stays empty is not kept, nor one that nobody wants kept."""
+        if keep:
+            self._put(session)
         session.busy = True
         try:
             yield
         finally:
             session.busy = False
             if not session.messages and self._sessions.get(session.id) is session:
-                del self._sessions[session.id]
+                self._drop(session)
 
-    def full(self, session: Session) -> bool:
-        return session.id not in self._sessions and len(self._sessions) >= MAX_SESSIONS
+    def lack(self, session: Session, turn: Iterable[Message] = ()) -> str | None:
+        """Why the turn has no room in the store; None when it has."""
+        if session.id not in self._sessions and len(self._sessions) >= MAX_SESSIONS:
+            return f"this VM's store of sessions is full: {MAX_SESSIONS} sessions; delete some"
+        known = self._sessions.get(session.id)
+        grown = Session(session.id, session.system, turn).cost
+        return self._too_large(session.id, session.cost + grown, 0 if known is None else known.cost)
 
-    def dump(self) -> str:
-        """All sessions as JSON text."""
-        dumped = {}
-        for id, session in self._sessions.items():
-            system = [Message("system", session.system)] if session.system is not None else []
-            dumped[id] = system + session.messages
-        return msgspec.json.encode(dumped).decode()
+    def commit(self, session: Session, system: str | None, turn: list[Message], usage: Usage | None = None) -> None:
+        """A turn that succeeded. Exhausted (too_large), and the session as it was, if there is no room for it."""
+        lack = self.lack(session, turn) if session.id in self._sessions else None
+        if lack is not None:
+            raise Exhausted(lack, limit="sessions_bytes", kind="too_large")
+        with self._changing(session):
+            session.commit(system, turn, usage)
+
+    def answer(self, id: str, given: list[ToolResultBlock]) -> bool:
+        """Answers the calls of the session's last turn; False if none waits, or a turn is under way."""
+        session = self.get(id)
+        with self._changing(session):
+            return session.answer(given)
+
+    # ── reading ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def find(self, id: str) -> Session:
+        """ConfigError (not_found) if there is none."""
+        session = self._sessions.get(id)
+        if session is None:
+            raise ConfigError(f"no session {id[:80]!r}", kind="not_found")
+        return session
+
+    def list(self) -> list[SessionInfo]:
+        """Oldest first."""
+        return [described(session) for session in self._sessions.values()]
+
+    def dump(self, ids: Iterable[str] | None = None, *, full: bool = False) -> str:
+        """All sessions, or these, as JSON text; see session_dump for the two forms."""
+        chosen = self._sessions.values() if ids is None else [self.find(id) for id in dict.fromkeys(ids)]
+        return session_dump.dump(chosen, full=full)
+
+    def dump_bytes(self, ids: Iterable[str] | None = None) -> int:
+        """At least how long a dump is; cheap."""
+        chosen = self._sessions.values() if ids is None else [self.find(id) for id in dict.fromkeys(ids)]
+        return sum(session.tally.bytes for session in chosen)
+
+    # ── changing ────────────────────────────────────────────────────────────────────────────────────────
 
     def load(self, text: str | bytes, mode: Mode = "replace") -> int:
         """Takes sessions from a dump; how many were taken. ConfigError, and nothing changed, if it is none.
 
         replace: the store becomes the dump. merge: sessions of the dump win. skip: sessions that are here win.
-        Accepts the bare form and {"version": 1, "sessions": {…}}.
         """
         if mode not in ("merge", "replace", "skip"):
             raise ConfigError(f'mode: "merge", "replace" or "skip" expected, got {mode!r}')
-        loaded = parse_dump(text)
+        loaded = session_dump.parse(text, self._clock())
         for id, session in self._sessions.items():
             if session.busy and (mode == "replace" or (mode == "merge" and id in loaded)):
-                raise ConfigError(f"session {id!r} has a turn under way and cannot be replaced now")
-        if mode == "replace":
-            self._sessions = loaded
-            return len(loaded)
-        taken = {id: s for id, s in loaded.items() if mode == "merge" or id not in self._sessions}
-        if len(self._sessions.keys() | taken.keys()) > MAX_SESSIONS:
-            raise ConfigError(f"sessions: at most {MAX_SESSIONS} expected")
-        self._sessions.update(taken)
+                raise _busy(session)
+        here = {} if mode == "replace" else self._sessions
+        taken = {id: each for id, each in loaded.items() if mode != "skip" or id not in here}
+        after = {**here, **taken}
+        cost = sum(session.cost for session in after.values())
+        if len(after) > MAX_SESSIONS:
+            raise ConfigError(
+                f"sessions: at most {MAX_SESSIONS} expected, it would be {len(after)}", kind="too_large"
+            )
+        if cost > self._max_bytes or any(each.cost > self._max_session_bytes for each in taken.values()):
+            raise ConfigError(
+                f"sessions: at most {self._max_bytes} bytes of them, {self._max_session_bytes} of each, expected",
+                kind="too_large",
+            )
+        self._sessions, self._cost = after, cost
         return len(taken)
 
+    def delete(self, id: str) -> None:
+        session = self.find(id)
+        if session.busy:
+            raise _busy(session)
+        self._drop(session)
 
-_any = msgspec.json.Decoder(dict[str, Any])
+    def fork(self, id: str, new_id: str | None = None, at_turn: int | None = None) -> str:
+        """A second conversation with the same past, or its first `at_turn` turns (-1: all but the last); its id."""
+        session = self.find(id)
+        new_id = new_id or f"sess-{uuid.uuid4()}"
+        if not valid_id(new_id):
+            raise _invalid("new_id", "1 to 200 characters without control characters expected")
+        if new_id in self._sessions:
+            raise _invalid("new_id", f"there is a session {new_id[:80]!r} already")
+        starts = turn_starts(session.messages)
+        kept = len(starts) if at_turn is None else at_turn if at_turn >= 0 else len(starts) + at_turn
+        if not 0 <= kept <= len(starts):
+            raise _invalid("at_turn", f"from -{len(starts)} to {len(starts)} expected, got {at_turn}")
+        whole = kept == len(starts)
+        messages = session.messages if whole else session.messages[: starts[kept]]
+        tally = session.tally if whole else None
+        made = Session(new_id, session.system, messages, now_s=self._clock(), tally=tally)
+        made.last_tokens = session.last_tokens if whole else None
+        lack = self.lack(made)
+        if lack is not None:
+            raise Exhausted(lack, limit="sessions_bytes", kind="too_large")
+        self._put(made)
+        return new_id
+
+    def trim(self, id: str, max_messages: int | None = None, max_tokens: int | None = None) -> SessionInfo:
+        """Drops the oldest turns until the limits hold; keeps the system prompt and whole rounds of tool calls.
+
+        A limit of 0 empties the session. ConfigError (invalid_options) if the last round alone is over the limit.
+        """
+        session = self._idle(id)
+        for field, limit in (("max_messages", max_messages), ("max_tokens", max_tokens)):
+            if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
+                raise _invalid(field, f"a whole number from 0 on expected, got {limit!r}")
+        if max_messages is None and max_tokens is None:
+            raise _invalid("max_messages", "max_messages or max_tokens expected")
+        tally = session.tally
+        if (max_messages is None or tally.messages <= max_messages) and (
+            max_tokens is None or tally.tokens <= max_tokens
+        ):
+            return described(session)
+        kept = shortened(session.messages, max_messages, max_tokens)
+        if kept is None:
+            field = "max_messages" if max_tokens is None else "max_tokens"
+            raise _invalid(field, "the last round of the conversation is longer; 0 empties the session")
+        with self._changing(session):
+            session.rewrite(kept)
+        return described(session)
+
+    def older(self, id: str, keep_turns: int) -> tuple[Session, int]:
+        """The session, and how many of its messages come before its last `keep_turns` turns."""
+        session = self._idle(id)
+        starts = [0, *turn_starts(session.messages), len(session.messages)]
+        return session, starts[max(0, len(starts) - 1 - keep_turns)]
+
+    def condense(self, id: str, count: int, prefix_sha256: str, summary: str) -> SessionInfo:
+        """Puts one turn with the summary in place of the first `count` messages, if they are still those."""
+        session = self._idle(id)
+        starts = [*turn_starts(session.messages), len(session.messages)]
+        if count not in starts or session.prefix_of(count) != prefix_sha256:
+            raise ConfigError(f"session {id[:80]!r} was changed meanwhile", kind="conflict")
+        turn = [Message("user", SUMMARISED), Message("assistant", summary)]
+        with self._changing(session):
+            session.rewrite(turn + without(session.messages, count))
+        return described(session)
+
+    # ── accounts ────────────────────────────────────────────────────────────────────────────────────────
+
+    def _idle(self, id: str) -> Session:
+        session = self.find(id)
+        if session.busy:
+            raise _busy(session)
+        return session
+
+    def _put(self, session: Session) -> None:
+        if session.id not in self._sessions:
+            self._sessions[session.id] = session
+            self._cost += session.cost
+
+    def _drop(self, session: Session) -> None:
+        del self._sessions[session.id]
+        self._cost -= session.cost
+
+    @contextmanager
+    def _changing(self, session: Session) -> Iterator[None]:
+        stored = self._sessions.get(session.id) is session
+        before = session.cost
+        yield
+        session.updated_s = self._clock()
+        if stored:
+            self._cost += session.cost - before
+
+    def _too_large(self, id: str, cost: int, before: int) -> str | None:
+        if cost > self._max_session_bytes:
+            return f"session {id[:80]!r} would take more than {self._max_session_bytes} bytes; trim or compact it"
+        if self._cost - before + cost > self._max_bytes:
+            return f"this VM's sessions would take more than {self._max_bytes} bytes; trim or delete some"
+        return None
 
 
-def parse_dump(text: str | bytes) -> dict[str, Session]:
-    """The sessions in a dump, each checked and mended; ConfigError for anything that is no dump."""
-    if len(text) > MAX_BYTES:
-        raise ConfigError(f"sessions: at most {MAX_BYTES} bytes of JSON expected, got {len(text)}")
-    try:
-        raw = _any.decode(text)
-    except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
-        raise ConfigError(f"sessions: a JSON object of sessions expected: {error}") from None
-    if "version" in raw and not isinstance(raw["version"], list):
-        if raw["version"] != VERSION or isinstance(raw["version"], bool):
-            raise ConfigError(f"sessions: version {VERSION} expected, got {raw['version']!r}")
-        raw = raw.get("sessions", {})
-        if not isinstance(raw, dict):
-            raise ConfigError('sessions: an object under "sessions" expected')
-    if len(raw) > MAX_SESSIONS:
-        raise ConfigError(f"sessions: at most {MAX_SESSIONS} expected, got {len(raw)}")
-    return {id: _session(id, value) for id, value in raw.items()}
+def _busy(session: Session) -> ConfigError:
+    return ConfigError(
+        f"session {session.id!r} has a turn under way; wait for it, or use another", kind="session_busy"
+    )
 
 
-def _session(id: str, value: Any) -> Session:
-    if not id or len(id.encode()) > ID_BYTES:
-        raise ConfigError(f"sessions: an id of 1 to {ID_BYTES} bytes expected, got {id[:80]!r}")
-    try:
-        messages = msgspec.convert(value, list[Message])
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"sessions: {id!r}: {error}") from None
-    system = None
-    if messages and messages[0].role == "system":
-        content = messages[0].content
-        if not isinstance(content, str):
-            content = "".join(block.text for block in content if isinstance(block, TextBlock))
-        system = content
-        messages = messages[1:]
-    if any(message.role == "system" for message in messages):
-        raise ConfigError(f"sessions: {id!r}: a system message anywhere but first")
-    return Session(id, system, mended(messages))
-
-
-def mended(messages: list[Message]) -> list[Message]:
-    """The same turns with every tool call answered and every tool result asked for.
-
-    A call without a result gets an error result (not for the last turn, which may still be answered); a result
-    without a call is dropped. Servers refuse a whole conversation for either.
-    """
-    result: list[Message] = []
-    for message in messages:
-        asked = [use.id for use in tool_uses(result[-1])] if result and result[-1].role == "assistant" else []
-        given = _results(message)
-        if asked and message.role != "user":
-            result.append(Message("user", [_lost(id) for id in asked]))
-            asked = []
-        if not asked and not given:
-            result.append(message)
-            continue
-        kept = [block for block in given if block.tool_use_id in asked]
-        have = {block.tool_use_id for block in kept}
-        blocks: list[Any] = [*kept, *(_lost(id) for id in asked if id not in have)]
-        blocks += _others(message)
-        if blocks:
-            result.append(Message(message.role, blocks))
-    return result
-
-
-def _results(message: Message) -> list[ToolResultBlock]:
-    if isinstance(message.content, str):
-        return []
-    return [block for block in message.content if isinstance(block, ToolResultBlock)]
-
-
-def _others(message: Message) -> list[Any]:
-    if isinstance(message.content, str):
-        return [TextBlock(message.content)] if message.content else []
-    return [block for block in message.content if not isinstance(block, ToolResultBlock)]
-
-
-def _lost(id: str) -> ToolResultBlock:
-    return ToolResultBlock(id, "no result: the call was never answered", True)
+def _invalid(field: str, message: str) -> ConfigError:
+    return ConfigError(f"{field}: {message}", kind="invalid_options")

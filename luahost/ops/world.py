@@ -17,6 +17,7 @@ from luahost.gate.permits import Action
 from luahost.ops.providers import Provider
 from luahost.ops.sessions import Store
 from luahost.transport.settings import TransportSettings
+from luahost.values import Limits
 
 if TYPE_CHECKING:
     from luahost.transport.client import Client
@@ -72,12 +73,15 @@ def _make_client(settings: TransportSettings) -> Client:
 class Share:
     """One VM's: its grants, its sessions, where its modules are. Nothing of another VM is reachable here."""
 
-    def __init__(self, world: World, grants: Mapping[str, Grant], directory: Path | None) -> None:
+    def __init__(
+        self, world: World, grants: Mapping[str, Grant], directory: Path | None, limits: Limits | None = None
+    ) -> None:
         self.world = world
         self.grants = grants
         self.directory = directory
         self.owner: Hashable = object()  # whose turn it is where calls of many VMs wait for one thing
-        self.sessions = Store()
+        self.value_bytes = (limits or Limits()).value_bytes  # what may enter the VM at once
+        self.sessions = Store(world.now_s)
 
 
 class Planned(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from luahost.ops.turns import Tally, canonical, lost, measure, memory_of, mended
+from luahost.ops.turns import Tally, canonical, lost, measure, memory_of, mended, weight
 from luahost.wire.events import Usage
 from luahost.wire.messages import Message, ToolResultBlock, ToolUseBlock, tool_uses
 
@@ -31,8 +31,10 @@ class Session:
     """
 
     __slots__ = (
+        "_cost",
         "_hash",
         "_hashed",
+        "_tally",
         "busy",
         "created_s",
         "id",
@@ -40,7 +42,6 @@ class Session:
         "messages",
         "pending",
         "system",
-        "tally",
         "updated_s",
         "usage",
     )
@@ -52,10 +53,11 @@ class Session:
         messages: Iterable[Message] = (),
         *,
         now_s: float = 0.0,
-        tally: Tally | None = None,
+        json_bytes: int | None = None,
     ) -> None:
         self.id, self.system, self.messages, self.busy = id, system, list(messages), False
-        self.tally = tally if tally is not None else measure(self.messages)
+        self._cost = weight(self.messages, json_bytes)
+        self._tally: Tally | None = None
         self.usage: Usage | None = None
         self.last_tokens: int | None = None
         self.pending: list[dict[str, Any]] = []
@@ -65,9 +67,7 @@ class Session:
     def commit(self, system: str | None, turn: Iterable[Message], usage: Usage | None = None) -> None:
         """A turn that succeeded: what was said and what was answered, at once, and as it was sent."""
         before = self.messages[-1:]
-        added = mended([*before, *turn])[len(before) :]
-        self.messages += added
-        self.tally += measure(added)
+        self._add(mended([*before, *turn])[len(before) :])
         if system != self.system:
             self.system, self._hash, self._hashed = system, _begun(system), 0
         if usage is not None:
@@ -84,21 +84,43 @@ class Session:
         if not asked or self.busy:
             return False
         results = {each.tool_use_id: each for each in given}
-        message = Message("user", [results.get(id) or lost(id) for id in asked])
-        self.messages.append(message)
-        self.tally += measure([message])
+        self._add([Message("user", [results.get(id) or lost(id) for id in asked])])
         return True
 
     def rewrite(self, messages: list[Message]) -> None:
         """Another history in place of this one; what was used stays used."""
-        self.messages, self.tally, self.last_tokens = messages, measure(messages), None
+        self.messages, self.last_tokens = messages, None
+        self._cost, self._tally = weight(messages), None
         self._hash, self._hashed = _begun(self.system), 0
+
+    def _add(self, messages: list[Message]) -> None:
+        self.messages += messages
+        self._cost += weight(messages)
+        if self._tally is not None:
+            self._tally += measure(messages)
+
+    def copy(self, id: str, messages: list[Message] | None, now_s: float) -> Session:
+        """A second conversation with the same past, or the part of it that is given. It has used nothing yet."""
+        made = Session(id, self.system, now_s=now_s)
+        if messages is None:
+            made.messages, made._cost, made._tally = list(self.messages), self._cost, self._tally
+            made.last_tokens = self.last_tokens
+        else:
+            made.messages, made._cost = messages, weight(messages)
+        return made
+
+    @property
+    def tally(self) -> Tally:
+        """The size of its messages, counted when first asked for."""
+        if self._tally is None:
+            self._tally = measure(self.messages)
+        return self._tally
 
     @property
     def cost(self) -> int:
         """Bytes it takes in the host, about; never less than its dump."""
         extra = memory_of(self.pending) if self.pending else 0
-        return SESSION_BYTES + 4 * len(self.id) + sys.getsizeof(self.system) + self.tally.cost + extra
+        return SESSION_BYTES + 4 * len(self.id) + sys.getsizeof(self.system) + self._cost + extra
 
     @property
     def tokens(self) -> int:

@@ -19,10 +19,10 @@ import msgspec
 
 from luahost.errors import ConfigError
 from luahost.ops.session import Session
-from luahost.ops.turns import mended, too_deep
+from luahost.ops.turns import mended
 from luahost.values import MAX_DEPTH, deeper_than
 from luahost.wire.events import Usage
-from luahost.wire.messages import Message, text_of
+from luahost.wire.messages import Message, ToolResultBlock, ToolUseBlock, text_of
 
 MAX_BYTES = 64 * 1024 * 1024
 MAX_SESSIONS = 10_000
@@ -109,36 +109,45 @@ def _session(id: str, raw: msgspec.Raw, now_s: float) -> Session:
         )
     try:
         if bytes(memoryview(raw)[:1]) == b"{":
-            return _from_full(id, _full.decode(raw), now_s)
-        messages = _bare.decode(raw)
+            stored = _full.decode(raw)
+        else:
+            messages = _bare.decode(raw)
+            first = messages[0] if messages and messages[0].role == "system" else None
+            stored = _Stored(
+                messages=messages if first is None else messages[1:],
+                system=None if first is None else text_of(first),
+                created_s=now_s,
+                updated_s=now_s,
+            )
     except _PROBLEMS as error:
         raise ConfigError(f"sessions: {id!r}: {error}") from None
-    system = None
-    if messages and messages[0].role == "system":
-        system, messages = text_of(messages[0]), messages[1:]
-    return Session(id, system, _checked(id, messages), now_s=now_s)
-
-
-def _from_full(id: str, stored: _Stored, now_s: float) -> Session:
-    counts = [stored.last_tokens, *(() if stored.usage is None else msgspec.structs.astuple(stored.usage))]
-    if any(count is not None and not 0 <= count <= MAX_COUNT for count in counts):
-        raise ConfigError(f"sessions: {id!r}: counts from 0 to {MAX_COUNT} expected in its usage")
-    if deeper_than(stored.pending, MAX_DEPTH):
-        raise ConfigError(f"sessions: {id!r}: nested at most {MAX_DEPTH} deep expected")
-    session = Session(id, stored.system, _checked(id, stored.messages), now_s=now_s)
+    problem = _problem(stored)
+    if problem is not None:
+        raise ConfigError(f"sessions: {id!r}: {problem}")
+    messages = mended(stored.messages)
+    size = len(memoryview(raw)) if messages == stored.messages else None
+    session = Session(id, stored.system, messages, json_bytes=size)
     session.usage, session.last_tokens, session.pending = stored.usage, stored.last_tokens, stored.pending
     session.created_s, session.updated_s = stored.created_s, stored.updated_s
     return session
 
 
-def _checked(id: str, messages: list[Message]) -> list[Message]:
-    if any(message.role == "system" for message in messages):
-        raise ConfigError(f"sessions: {id!r}: a system message anywhere but first")
-    if too_deep(messages, MAX_DEPTH):
-        raise ConfigError(f"sessions: {id!r}: nested at most {MAX_DEPTH} deep expected")
-    for message in messages:
+def _problem(stored: _Stored) -> str | None:
+    """What the shapes do not say."""
+    counts = [stored.last_tokens, *(() if stored.usage is None else msgspec.structs.astuple(stored.usage))]
+    if any(count is not None and not 0 <= count <= MAX_COUNT for count in counts):
+        return f"counts from 0 to {MAX_COUNT} expected in its usage"
+    if deeper_than(stored.pending, MAX_DEPTH):
+        return f"nested at most {MAX_DEPTH} deep expected"
+    for message in stored.messages:
+        if message.role == "system":
+            return "a system message anywhere but first"
         for block in () if isinstance(message.content, str) else message.content:
-            state = getattr(block, "state", None)
+            if isinstance(block, ToolUseBlock) and deeper_than(block.input, MAX_DEPTH):
+                return f"arguments nested at most {MAX_DEPTH} deep expected"
+            state = None if isinstance(block, ToolResultBlock) else block.state
             if state is not None and not isinstance(state.get("wire"), str):
-                raise ConfigError(f"sessions: {id!r}: a state that names its wire expected")
-    return mended(messages)
+                return "a state that names its wire expected"
+            if deeper_than(state, MAX_DEPTH):
+                return f"a state nested at most {MAX_DEPTH} deep expected"
+    return None

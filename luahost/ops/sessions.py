@@ -159,10 +159,7 @@ class Store:
         if not 0 <= kept <= len(starts):
             raise _invalid("at_turn", f"from -{len(starts)} to {len(starts)} expected, got {at_turn}")
         whole = kept == len(starts)
-        messages = session.messages if whole else session.messages[: starts[kept]]
-        tally = session.tally if whole else None
-        made = Session(new_id, session.system, messages, now_s=self._clock(), tally=tally)
-        made.last_tokens = session.last_tokens if whole else None
+        made = session.copy(new_id, None if whole else session.messages[: starts[kept]], self._clock())
         lack = self.lack(made)
         if lack is not None:
             raise Exhausted(lack, limit="sessions_bytes", kind="too_large")
@@ -180,9 +177,8 @@ class Store:
                 raise _invalid(field, f"a whole number from 0 on expected, got {limit!r}")
         if max_messages is None and max_tokens is None:
             raise _invalid("max_messages", "max_messages or max_tokens expected")
-        tally = session.tally
-        if (max_messages is None or tally.messages <= max_messages) and (
-            max_tokens is None or tally.tokens <= max_tokens
+        if (max_messages is None or len(session.messages) <= max_messages) and (
+            max_tokens is None or session.tally.tokens <= max_tokens
         ):
             return described(session)
         kept = shortened(session.messages, max_messages, max_tokens)

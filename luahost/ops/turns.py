@@ -11,7 +11,6 @@ from collections.abc import Iterable
 
 import msgspec
 
-from luahost.values import deeper_than
 from luahost.wire.messages import (
     Block,
     ImageBlock,
@@ -127,45 +126,40 @@ def lost(id: str) -> ToolResultBlock:
 
 
 class Tally(msgspec.Struct, frozen=True):
-    """The size of some messages.
+    """The size of some messages: bytes of their JSON, about what a model reads of it, turns that begin there."""
 
-    bytes    their JSON
-    cost     what they take in the host's memory, at least `bytes`
-    tokens   about what a model reads: a quarter of the JSON, pictures apart
-    turns    how many of them begin a turn
-    """
-
-    messages: int = 0
     bytes: int = 0
-    cost: int = 0
     tokens: int = 0
     turns: int = 0
 
     def __add__(self, other: Tally) -> Tally:
-        return Tally(
-            self.messages + other.messages,
-            self.bytes + other.bytes,
-            self.cost + other.cost,
-            self.tokens + other.tokens,
-            self.turns + other.turns,
-        )
+        return Tally(self.bytes + other.bytes, self.tokens + other.tokens, self.turns + other.turns)
 
 
 def measure(messages: Iterable[Message]) -> Tally:
-    count = bytes = cost = tokens = turns = 0
+    bytes = tokens = turns = 0
     for message in messages:
         size = len(canonical(message))
-        count += 1
         bytes += size
         turns += begins_turn(message)
-        if isinstance(message.content, str):
-            cost += max(size, sys.getsizeof(message.content)) + NODE_BYTES
-            tokens += size // 4
-            continue
-        images = [block for block in message.content if isinstance(block, ImageBlock)]
-        cost += max(size, sum(map(_memory, message.content))) + NODE_BYTES * (1 + len(message.content))
-        tokens += (size - sum(len(image.data) * 4 // 3 for image in images)) // 4 + len(images) * IMAGE_TOKENS
-    return Tally(count, bytes, cost, tokens, turns)
+        for block in () if isinstance(message.content, str) else message.content:
+            if isinstance(block, ImageBlock):
+                size -= len(block.data) * 4 // 3
+                tokens += IMAGE_TOKENS
+        tokens += size // 4
+    return Tally(bytes, tokens, turns)
+
+
+def weight(messages: list[Message], json_bytes: int | None = None) -> int:
+    """What they take in the host's memory, about, and never less than their JSON (`json_bytes`, if it is known)."""
+    size = NODE_BYTES * len(messages)
+    for message in messages:
+        content = message.content
+        if isinstance(content, str):
+            size += sys.getsizeof(content)
+        else:
+            size += sum(map(_memory, content)) + NODE_BYTES * len(content)
+    return max(size, len(canonical(messages)) if json_bytes is None else json_bytes)
 
 
 def _memory(block: Block) -> int:
@@ -186,17 +180,6 @@ def memory_of(value: object) -> int:
     text = canonical(value)
     items = text.count(b",") + text.count(b"[") + 4 * text.count(b"{")
     return len(text) * (1 if text.isascii() else 4) + items * NODE_BYTES
-
-
-def too_deep(messages: Iterable[Message], depth: int) -> bool:
-    """Whether some call's arguments or some block's state is nested deeper; all else has the depth of its shape."""
-    return any(
-        (isinstance(block, ToolUseBlock) and deeper_than(block.input, depth))
-        or (not isinstance(block, ToolResultBlock) and deeper_than(block.state, depth))
-        for message in messages
-        if not isinstance(message.content, str)
-        for block in message.content
-    )
 
 
 # ── cutting ─────────────────────────────────────────────────────────────────────────────────────────────

@@ -318,7 +318,7 @@ def test_sessions_are_loaded_before_and_written_after_also_when_the_script_faile
     command = ["run", "once.lua", "--grant", "llm", "--config", config, "--sessions", str(link)]
     for turns in (1, 2):
         assert luahost(*command, cwd=here).code == 1
-        assert len(json.loads(real.read_text())["s"]) == 2 * turns
+        assert len(json.loads(real.read_text())["sessions"]["s"]["messages"]) == 2 * turns
     assert len(echo.requests[-1].body["messages"]) == 3  # the first turn was sent along with the second
     assert link.is_symlink()
     assert stat.S_IMODE(real.stat().st_mode) == 0o600
@@ -408,7 +408,7 @@ def test_a_signal_during_a_stream_ends_it_within_a_second_and_leaves_no_process(
     assert out.endswith(b"\n") and b"Traceback" not in out
     assert took_s < 1.0
     assert wait_gone(below) == []
-    assert json.loads(sessions.read_text()) == {}, "the turn was not whole"
+    assert json.loads(sessions.read_text())["sessions"] == {}, "the turn was not whole"
 
 
 def test_a_signal_before_the_script_began_is_one_line(here: Path) -> None:

@@ -67,7 +67,7 @@ class Run:
     def _save(self) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
         if self._sessions is not None and self._vm is not None:
-            self._sessions.write(self._vm.sessions.dump())
+            self._sessions.write(self._vm.sessions.dump(full=True))
 
     async def _drive(self, zygote: Zygote) -> None:
         import trio

@@ -66,7 +66,7 @@ class Session:
 
     def commit(self, system: str | None, turn: Iterable[Message], usage: Usage | None = None) -> None:
         """A turn that succeeded: what was said and what was answered, at once, and as it was sent."""
-        before = self.messages[-1:]
+        before = self.messages[-1:] if self.unanswered() else []
         self._add(mended([*before, *turn])[len(before) :])
         if system != self.system:
             self.system, self._hash, self._hashed = system, _begun(system), 0
@@ -104,7 +104,7 @@ class Session:
         made = Session(id, self.system, now_s=now_s)
         if messages is None:
             made.messages, made._cost, made._tally = list(self.messages), self._cost, self._tally
-            made.last_tokens = self.last_tokens
+            made.last_tokens, made._hash, made._hashed = self.last_tokens, self._hash.copy(), self._hashed
         else:
             made.messages, made._cost = messages, weight(messages)
         return made

@@ -21,6 +21,9 @@ from luahost.ops.turns import as_text, measure
 from luahost.ops.world import Share
 from luahost.wire.messages import ToolResultBlock
 
+LISTED_BYTES = 200
+"""What a session takes in a list, at least."""
+
 
 class DumpOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     full: bool = False
@@ -134,7 +137,8 @@ def answer(share: Share, args: AnswerArgs) -> Result:
 
 @_told
 def list_(share: Share, args: None) -> Result:
-    return {"ok": True, "sessions": [msgspec.to_builtins(each) for each in share.sessions.list()]}
+    too_large = _no_room(share, LISTED_BYTES * len(share.sessions), "the list", "; delete some sessions")
+    return too_large or {"ok": True, "sessions": [msgspec.to_builtins(each) for each in share.sessions.list()]}
 
 
 @_told

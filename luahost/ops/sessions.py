@@ -76,15 +76,18 @@ class Store:
 
     def commit(self, session: Session, system: str | None, turn: list[Message], usage: Usage | None = None) -> None:
         """A turn that succeeded. Exhausted (too_large), and the session as it was, if there is no room for it."""
-        lack = self.lack(session, turn) if session.id in self._sessions else None
-        if lack is not None:
-            raise Exhausted(lack, limit="sessions_bytes", kind="too_large")
+        if session.id in self._sessions:
+            self._room(session, turn)
         with self._changing(session):
             session.commit(system, turn, usage)
 
     def answer(self, id: str, given: list[ToolResultBlock]) -> bool:
-        """Answers the calls of the session's last turn; False if none waits, or a turn is under way."""
+        """Answers the calls of the session's last turn; False if none waits, or a turn is under way.
+
+        Without room for the results they stay unanswered, and are mended when the session is next sent.
+        """
         session = self.get(id)
+        self._room(session, [Message("user", list(given))])
         with self._changing(session):
             return session.answer(given)
 
@@ -160,9 +163,7 @@ class Store:
             raise _invalid("at_turn", f"from -{len(starts)} to {len(starts)} expected, got {at_turn}")
         whole = kept == len(starts)
         made = session.copy(new_id, None if whole else session.messages[: starts[kept]], self._clock())
-        lack = self.lack(made)
-        if lack is not None:
-            raise Exhausted(lack, limit="sessions_bytes", kind="too_large")
+        self._room(made)
         self._put(made)
         return new_id
 
@@ -199,9 +200,10 @@ class Store:
         """Puts one turn with the summary in place of the first `count` messages, if they are still those."""
         session = self._idle(id)
         starts = [*turn_starts(session.messages), len(session.messages)]
-        if count not in starts or session.prefix_of(count) != prefix_sha256:
+        if count == 0 or count not in starts or session.prefix_of(count) != prefix_sha256:
             raise ConfigError(f"session {id[:80]!r} was changed meanwhile", kind="conflict")
         turn = [Message("user", SUMMARISED), Message("assistant", summary)]
+        self._room(session, turn)
         with self._changing(session):
             session.rewrite(turn + without(session.messages, count))
         return described(session)
@@ -213,6 +215,11 @@ class Store:
         if session.busy:
             raise _busy(session)
         return session
+
+    def _room(self, session: Session, turn: Iterable[Message] = ()) -> None:
+        lack = self.lack(session, turn)
+        if lack is not None:
+            raise Exhausted(lack, limit="sessions_bytes", kind="too_large")
 
     def _put(self, session: Session) -> None:
         if session.id not in self._sessions:

@@ -28,7 +28,7 @@ from luahost.gate.policy import Refusal, decide, expired, no_grant
 from luahost.journal import Journal, Record
 from luahost.ops import results
 from luahost.ops.results import Result
-from luahost.ops.world import Share
+from luahost.ops.world import Emit, Piece, Share
 from luahost.syscalls import QUICK, SYSCALLS, Syscall, arguments
 from luahost.vm import frames
 from luahost.workers.worker import Port
@@ -37,6 +37,9 @@ _log = logging.getLogger("luahost.bridge")
 
 STREAM_AHEAD_BYTES = 64 * 1024
 """Streamed text that may wait for a slow on_delta before the server is no longer read."""
+
+EVENT_BYTES = 100
+"""What an event of a stream weighs beside its texts."""
 
 Answerer = Callable[[Syscall, frames.Call, "OpenCall"], Awaitable[Any]]
 
@@ -50,7 +53,7 @@ class OpenCall:
         self.life = trio.CancelScope()  # the act and its reply; cancelled when nobody waits any more
         self.ended: Refusal | None = None  # the gate ended it
         self.said: list[str] = []  # streamed so far
-        self._waiting: list[str] = []
+        self._waiting: list[Piece] = []
         self._waiting_bytes = 0
         self._unacked = False
         self._go_on = True
@@ -63,17 +66,24 @@ class OpenCall:
 
     # The stream: one batch at a time is with the script; what comes meanwhile waits for its acknowledgement.
 
-    async def emit(self, text: str, send: Callable[[list[str]], None]) -> bool:
-        self.said.append(text)
-        self._waiting.append(text)
-        self._waiting_bytes += len(text)
+    async def emit(self, piece: Piece, send: Callable[[list[Piece]], None]) -> bool:
+        if isinstance(piece, str):
+            self.said.append(piece)
+            self._waiting_bytes += len(piece)
+        else:
+            if piece["type"] == "text":
+                self.said.append(piece["text"])
+            self._waiting_bytes += EVENT_BYTES + sum(len(v) for v in piece.values() if isinstance(v, str | bytes))
+        self._waiting.append(piece)
         self._flush(send)
+        if not isinstance(piece, str) and piece["type"] == "retry":
+            await self.drain(send)  # a script that wants no further attempt says so before there is one
         while self._go_on and self._unacked and self._waiting_bytes > STREAM_AHEAD_BYTES:
             await self._changed.wait()
             self._flush(send)
         return self._go_on
 
-    async def drain(self, send: Callable[[list[str]], None]) -> None:
+    async def drain(self, send: Callable[[list[Piece]], None]) -> None:
         """Until the script has taken everything."""
         self._flush(send)
         while self._unacked:
@@ -91,7 +101,7 @@ class OpenCall:
         self._changed.set()
         self._changed = trio.Event()
 
-    def _flush(self, send: Callable[[list[str]], None]) -> None:
+    def _flush(self, send: Callable[[list[Piece]], None]) -> None:
         if self._waiting and self._go_on and not self._unacked:
             batch, self._waiting, self._waiting_bytes = self._waiting, [], 0
             self._unacked = True
@@ -314,17 +324,17 @@ class Bridge:
             record.error_kind = entry.ended.kind if entry.ended is not None else "cancelled"
         self._audit(record)
 
-    def _emitter(self, entry: OpenCall) -> Callable[[str], Awaitable[bool]]:
+    def _emitter(self, entry: OpenCall) -> Emit:
         send = self._sender(entry)
 
-        async def emit(text: str) -> bool:
-            return await entry.emit(text, send)
+        async def emit(piece: Piece) -> bool:
+            return await entry.emit(piece, send)
 
         return emit
 
-    def _sender(self, entry: OpenCall) -> Callable[[list[str]], None]:
-        def send(texts: list[str]) -> None:
-            self._port.send(frames.events(entry.id, frames.encode(texts), self.share.world.now_s()))
+    def _sender(self, entry: OpenCall) -> Callable[[list[Piece]], None]:
+        def send(pieces: list[Piece]) -> None:
+            self._port.send(frames.events(entry.id, frames.encode(pieces), self.share.world.now_s()))
 
         return send
 
@@ -333,7 +343,8 @@ class Bridge:
         assert entry.ended is not None
         partial = "".join(entry.said) or None
         capability = SYSCALLS[entry.op].capability or ""
-        return self._refused(results.refused(capability, entry.ended, partial=partial))
+        billed = "yes" if partial else "unknown"
+        return self._refused(results.refused(capability, entry.ended, partial=partial, billed=billed))
 
     def _refused(self, result: Result) -> Result:
         self.denied += 1

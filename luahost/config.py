@@ -1,7 +1,7 @@
 """What people hand over, read and checked: the configuration file, the script file.
 
-    [providers.NAME]      wire, base_url, key_env, model, health_path, retry = {}, deadlines = {}; a known
-                          name may be changed in part
+    [providers.NAME]      wire, base_url, key_env, model, health_path, price = {}, retry = {}, deadlines = {};
+                          a known name may be changed in part
     provider, model       the defaults for scripts that name none
     [limits]              the fields of Limits; sizes also as text, "64MiB"
     [[grants]]            kind, and its constraints
@@ -24,6 +24,7 @@ import msgspec
 from luahost.errors import ConfigError
 from luahost.gate.constraints import KINDS
 from luahost.gate.grants import Grant
+from luahost.ops.prices import Price
 from luahost.ops.providers import PROVIDERS, Provider
 from luahost.transport.settings import Deadlines, TransportSettings
 from luahost.values import SOURCE_BYTES, Limits, Source, nearest, parse_size
@@ -118,12 +119,12 @@ def _provider(name: str, table: Any) -> Provider:
         raise ConfigError(f"{where}: a table expected, got {table!r}")
     if "key" in table or "api_key" in table:
         raise ConfigError(f"{where}: a key does not belong in a file; key_env names the variable that has it")
-    _only(table, (*texts, "retry", "deadlines"), where)
+    _only(table, (*texts, "price", "retry", "deadlines"), where)
     fields = dict(table)
     for field in texts:
         if field in table and not isinstance(table[field], str):
             raise ConfigError(f"{where}.{field}: a text expected, got {table[field]!r}")
-    for field, kind in (("retry", RetryPolicy), ("deadlines", Deadlines)):
+    for field, kind in (("price", Price), ("retry", RetryPolicy), ("deadlines", Deadlines)):
         if field in table:
             known = kind.__struct_fields__
             _only(_table(table, field), known, f"{where}.{field}")

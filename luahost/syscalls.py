@@ -13,7 +13,19 @@ from typing import Any
 import msgspec
 
 from luahost.errors import HostFault
-from luahost.ops import caps, clock, exec, file_search, files, llm, llm_plan, modules, ping, session_calls
+from luahost.ops import (
+    caps,
+    clock,
+    exec,
+    file_search,
+    files,
+    llm,
+    llm_options,
+    llm_plan,
+    modules,
+    ping,
+    session_calls,
+)
 
 
 class Syscall(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,19 +72,19 @@ SYSCALLS: dict[str, Syscall] = {
     for row in (
         Syscall(
             op="llm",
-            shape=llm_plan.LlmArgs,
+            shape=llm_options.LlmArgs,
             capability="llm",
             plan=llm_plan.plan,
             act=llm.complete,
-            options=("on_delta", "resolve", "max_tool_turns", *_known(llm_plan.LlmOptions)),
+            options=llm_options.KNOWN,
         ),
         Syscall(
             op="llm_ping",
-            shape=llm_plan.PingArgs,
+            shape=llm_options.PingArgs,
             capability="llm",
             plan=llm_plan.plan_ping,
             act=ping.ping,
-            options=_known(llm_plan.PingOptions),
+            options=_known(llm_options.PingOptions),
         ),
         Syscall(
             op="sessions.dump",

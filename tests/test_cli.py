@@ -529,7 +529,21 @@ def test_providers_tells_key_and_reachability_and_never_the_key(tmp_path: Path, 
     ran = luahost("providers", "--config", str(path), cwd=tmp_path, env={"ECHO_KEY": "sk-secret"})
     rows = {line.split()[0]: line for line in ran.out.splitlines()}
     assert ran.code == 0 and ran.err == "" and "sk-secret" not in ran.out
-    assert re.fullmatch(rf"echo \(default\)\s+openai\s+{echo.url}\s+yes\s+yes\s*", rows["echo"])
-    assert re.search(r"no: GONE_KEY is not set\s+no\s*$", rows["gone"])
+    assert re.fullmatch(rf"echo \(default\)\s+openai\s+{echo.url}\s+yes\s+yes, \d+ ms\s*", rows["echo"])
+    assert re.search(r"no: GONE_KEY is not set\s+no: connection_refused\s*$", rows["gone"])
     assert "none needed" in rows["ollama"]
     assert "not asked" in luahost("providers", "--no-ping", cwd=tmp_path).out
+
+
+def test_providers_says_whether_the_key_is_taken(tmp_path: Path) -> None:
+    with EchoModel(key="sk-right") as keyed:
+        path = config_for(keyed, tmp_path / "c.toml")
+        path.write_text(path.read_text() + 'key_env = "ECHO_KEY"\n')
+        said = {
+            key: luahost("providers", "--config", str(path), cwd=tmp_path, env=env).out
+            for key, env in {"": {}, "wrong": {"ECHO_KEY": "sk-wrong"}, "right": {"ECHO_KEY": "sk-right"}}.items()
+        }
+    assert "yes; it wants a key" in said[""]
+    assert "yes; it does not accept the key" in said["wrong"]
+    assert re.search(r"yes, \d+ ms", said["right"])
+    assert not any("sk-" in text for text in said.values())

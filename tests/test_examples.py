@@ -14,7 +14,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from command import TOP, Ran, config_for, environment, luahost
@@ -161,6 +161,52 @@ def test_chat_remembers_over_two_runs_what_it_saved(here: Path, echo: EchoModel)
     assert second["turns"] == first["turns"] + 2 == 7
     sent = [message["content"] for message in echo.requests[-1].body["messages"]]
     assert sent[1::2] == ["I am Ada.", "Who am I?", "And now?"]
+
+
+def test_extract_gives_a_table_that_fits_its_schema(here: Path, echo: EchoModel) -> None:
+    command = [
+        "run",
+        str(EXAMPLES / "extract.lua"),
+        "--json",
+        "--grant",
+        "llm:max_calls=3",
+        "--config",
+        "echo.toml",
+    ]
+    ran = luahost(*command, "--input", f"@{TOP / 'README.md'}", cwd=here)
+    assert ran.code == 0, ran
+    facts = json.loads(ran.out)["facts"]
+    assert facts["title"].startswith("# luahost Runs agent scripts") and facts["words"] == len(README.split())
+    assert facts["kind"] == "documentation" and facts["claims"]
+    assert echo.requests[-1].body["response_format"]["type"] == "json_schema"
+
+
+def test_extract_asks_again_when_an_answer_does_not_fit(here: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+
+    def reply(messages: list[dict[str, Any]]) -> str:
+        said.append(messages[-1]["content"])
+        fits = '{"title": "t", "words": 2, "kind": "other", "claims": ["c"]}'
+        return fits if len(said) > 1 else '{"title": "t", "words": "two"}'
+
+    with EchoModel(reply=reply) as model:
+        path = config_for(model, tmp_path / "c.toml")
+        command = ["run", str(EXAMPLES / "extract.lua"), "--json", "--grant", "llm", "--config", str(path)]
+        ran = luahost(*command, "--input", '"a text"', cwd=here)
+    assert ran.code == 0, ran
+    assert json.loads(ran.out)["facts"]["kind"] == "other"
+    assert said[1].startswith("That does not fit: answer")
+
+
+def test_fallback_says_who_answered_and_who_could_not(here: Path) -> None:
+    asked = json.dumps({"ask": "Why?", "models": ["echo/down", "echo/up"]})
+    command = ["run", str(EXAMPLES / "fallback.lua"), "--json", "--grant", "llm", "--config", "echo.toml"]
+    ran = luahost(*command, "--input", asked, cwd=here)
+    assert ran.code == 0, ran
+    result = json.loads(ran.out)
+    assert (result["answer"], result["by"]) == ("You said: Why?", "echo/up")
+    assert [(each["model"], each["error_kind"]) for each in result["failed"]] == [("down", "overloaded")]
+    assert "down could not answer" in ran.err
 
 
 def test_embed_grants_runs_and_revokes(here: Path) -> None:

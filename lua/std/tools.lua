@@ -84,19 +84,6 @@ end
 
 -- ── the loop ──────────────────────────────────────────────────────────────────────────────────────────────
 
-local SUMMED = { "attempts", "latency_ms", "queue_ms" }
-
-local function add(total, result)
-  for i = 1, #SUMMED do
-    local name = SUMMED[i]
-    if result[name] then total[name] = (total[name] or 0) + result[name] end
-  end
-  for name, n in next, result.usage or {} do
-    total.usage = total.usage or {}
-    total.usage[name] = (total.usage[name] or 0) + n
-  end
-end
-
 -- What is sent to the host, and {name → {run, parallel, parameters}} of this call; nil for an option of another shape.
 function K.tools_of(given)
   if type(given) ~= "table" then return given, nil end
@@ -128,7 +115,7 @@ function K.resolve(one, prompt, sent, tools, max_turns)
   while true do
     local result = one(prompt, sent)
     turns = turns + 1
-    add(total, result)
+    K.add_up(total, result)
     sent.session_id = result.session_id or sent.session_id
     if result.ok and result.content ~= "" then content[#content + 1] = result.content end
     local intents = result.ok and result.intents

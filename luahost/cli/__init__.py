@@ -113,7 +113,7 @@ def check(script: str) -> int:
 
 @cli.command()
 @click.option("--config", "config_file", metavar="FILE", help="Providers of your own, as TOML.")
-@click.option("--ping/--no-ping", default=True, help="Whether to connect to each (no key is sent).")
+@click.option("--ping/--no-ping", default=True, help="Whether to ask each; its key goes to its own server.")
 @debug_option
 def providers(config_file: str | None, ping: bool) -> int:
     """Lists the providers: wire, URL, whether the key is there (never the key), whether the server is."""

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Iterable
+from typing import Any
 
 import msgspec
 
 from luahost import config
+from luahost.config import Config
 from luahost.errors import Exhausted, HostFault, ScriptError
 from luahost.gate.constraints import LUA_NAMES
-from luahost.ops.providers import Provider
+from luahost.gate.grants import Grant
 from luahost.outcomes import shown
 
 CHECK_S = 20.0
-CONNECT_S = 1.0
+PING_S = 2.0
 """How long `providers` waits for a server."""
 
 # ── check ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -81,8 +79,7 @@ def check(script: str) -> str:
 def providers(config_file: str | None, *, ping: bool) -> None:
     """Prints the table."""
     made = config.load(config_file)
-    rows = list(made.providers.values())
-    reached = _reached(rows) if ping else {}
+    reached = _reached(made) if ping else {}
 
     from rich.console import Console
     from rich.table import Table
@@ -90,28 +87,52 @@ def providers(config_file: str | None, *, ping: bool) -> None:
     table = Table(box=None, pad_edge=False)
     for column in ("NAME", "WIRE", "URL", "KEY", "REACHABLE"):
         table.add_column(column, no_wrap=True)
-    for row in rows:
+    for row in made.providers.values():
         name = f"{row.name} (default)" if row.name == made.provider else row.name
         key = "none needed" if not row.key_env else "yes" if row.key() else f"no: {row.key_env} is not set"
         table.add_row(name, row.wire, row.base_url, key, reached.get(row.name, "not asked"))
     Console(width=None if sys.stdout.isatty() else 200, highlight=False, markup=False).print(table)
 
 
-def _reached(rows: Iterable[Provider]) -> dict[str, str]:
-    """name → yes or no, all asked at once by a plain connect; a name that is slow to resolve is a no."""
+def _reached(made: Config) -> dict[str, str]:
+    """name → what came of a ping, all at once: the one that scripts have, under a grant of the operator's own."""
+    import random
+
+    import trio
+
+    from luahost.gate.permits import Permit
+    from luahost.gate.policy import decide
+    from luahost.ops import llm_plan
+    from luahost.ops.llm_options import PingArgs, PingOptions
+    from luahost.ops.ping import ping
+    from luahost.ops.world import Share, World
+
     answers: dict[str, str] = {}
 
-    def ask(row: Provider) -> None:
-        try:
-            with socket.create_connection((row.origin.host, row.origin.port), timeout=CONNECT_S):
-                answers[row.name] = "yes"
-        except OSError as error:
-            answers[row.name] = "no: the name is unknown" if isinstance(error, socket.gaierror) else "no"
+    async def ask(share: Share, name: str) -> None:
+        args = PingArgs(PingOptions(provider=name, timeout=PING_S))
+        planned = llm_plan.plan_ping(share, args)
+        assert isinstance(planned, llm_plan.Plan), "a configured provider can be asked"
+        permit = decide(Grant.llm(), planned.action, share.world.monotonic_s())
+        assert isinstance(permit, Permit), "this grant allows every provider"
+        answers[name] = _told(await ping(permit, planned, args, share, None), planned.missing_key)
 
-    threads = [threading.Thread(target=ask, args=(row,), daemon=True) for row in rows]
-    for thread in threads:
-        thread.start()
-    until = time.monotonic() + 1.5 * CONNECT_S
-    for thread in threads:
-        thread.join(max(0.0, until - time.monotonic()))
-    return {row.name: answers.get(row.name, f"no: no answer in {CONNECT_S:g} s") for row in rows}
+    async def ask_all() -> None:
+        world = World(made.providers, made.provider, None, random.Random(), made.transport)  # noqa: S311 - jitter
+        try:
+            async with trio.open_nursery() as nursery:
+                for name in made.providers:
+                    nursery.start_soon(ask, Share(world, {}, None), name)
+        finally:
+            await world.close()
+
+    trio.run(ask_all)
+    return answers
+
+
+def _told(answer: dict[str, Any], missing_key: bool) -> str:
+    if not answer["reachable"]:
+        return f"no: {answer['error_kind']}"
+    if not answer["authorized"] and answer["status"] in (401, 403):
+        return "yes; it wants a key" if missing_key else "yes; it does not accept the key"
+    return f"yes, {answer['latency_ms']:.0f} ms" if answer["ok"] else f"yes; it answers {answer['status']}"

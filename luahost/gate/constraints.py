@@ -103,6 +103,50 @@ def _count(value: Any) -> int:
     return value
 
 
+def _dollars(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e9:
+        raise ValueError
+    return value
+
+
+def _flag_of(text: str) -> Any:
+    return {"true": True, "false": False}.get(text.lower(), text)
+
+
+def _names_of(text: str) -> Any:
+    flag = _flag_of(text)
+    return flag if isinstance(flag, bool) else _list_of(text)
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    """A list of names; true stands for every name, false for none."""
+    return (("*",) if value else ()) if isinstance(value, bool) else _texts(value)
+
+
+_RATE = re.compile(r"([1-9][0-9]{0,5})/(s|m|h)")
+_PER_S = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def rate(text: str) -> tuple[int, float]:
+    """What "10/s", "60/m", "500/h" says: so many, and in how many seconds."""
+    match = _RATE.fullmatch(text)
+    if match is None:
+        raise ValueError
+    return int(match[1]), _PER_S[match[2]]
+
+
+def _rate(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    rate(value)
+    return value
+
+
+def _rate_narrows(value: str, wider: str) -> bool:
+    (many, per_s), (most, most_per_s) = rate(value), rate(wider)
+    return many <= most and many / per_s <= most / most_per_s
+
+
 def _seconds(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e12:
         raise ValueError
@@ -153,9 +197,12 @@ ROOTS = Sort("a list of directories", _list_of, _roots, _roots_narrow)
 PATH_GLOBS = Sort("a list of texts", _list_of, _texts, _path_globs_narrow)
 COMMANDS = Sort("a list of commands", _list_of, _commands, _commands_narrow)
 ENV_NAMES = Sort("a list of variables' names", _list_of, _env_names, lambda value, wider: set(value) <= set(wider))
-FLAG = Sort("true or false", lambda text: {"true": True, "false": False}.get(text, text), _flag, _at_most)
 COUNT = Sort("a whole number from 0 on", _number(int), _count, _at_most)
 SECONDS = Sort("seconds above 0", _number(float), _seconds, _at_most)
+DOLLARS = Sort("US dollars from 0 on", _number(float), _dollars, _at_most)
+FLAG = Sort("true or false", _flag_of, _flag, _at_most)
+NAMES = Sort("a list of names, or true for all", _names_of, _names, GLOBS.narrows)
+RATE = Sort("a text like 10/s, 60/m or 500/h", str, _rate, _rate_narrows)
 
 SORTS: dict[str, Sort] = {
     "models": GLOBS,
@@ -171,6 +218,16 @@ SORTS: dict[str, Sort] = {
     "max_output_bytes": COUNT,
     "max_calls": COUNT,
     "max_tokens": COUNT,
+    "max_input_tokens": COUNT,
+    "max_output_tokens": COUNT,
+    "max_tokens_per_call": COUNT,
+    "max_tool_turns": COUNT,
+    "max_cost_usd": DOLLARS,
+    "max_timeout_s": SECONDS,
+    "rate": RATE,
+    "stream": FLAG,
+    "tools": GLOBS,
+    "extra": NAMES,
     "max_concurrency": COUNT,
     "expires_in_s": SECONDS,
 }
@@ -183,11 +240,13 @@ class Constraints(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
 
     max_calls           calls in all
     max_concurrency     calls under way at the same time
+    rate                calls in a time, "10/s", "60/m", "500/h": so many at once, and then as they come back
     expires_in_s        seconds from when the grant is first given to a VM
     """
 
     max_calls: int | None = None
     max_concurrency: int | None = None
+    rate: str | None = None
     expires_in_s: float | None = None
 
 
@@ -198,12 +257,30 @@ class LlmConstraints(Constraints, frozen=True, forbid_unknown_fields=True, omit_
     hosts               the only hosts a call may go to, `host[:port]`; https, or http on loopback. A script's own
                         base_url is accepted only if it is listed here. Absent: the providers' own hosts
     max_tokens          tokens in all, prompts and answers together
+    max_input_tokens, max_output_tokens   the same, each by itself
+    max_tokens_per_call tokens of one answer
+    max_cost_usd        US dollars in all; a model whose price is not known is refused
+    max_tool_turns      how often in a row tool results may go back to the model
+    max_timeout_s       seconds one call may take at most, whatever overall_timeout says
+    tools               names of the tools that may be offered to the model; `*` stands for any text
+    stream              false: no streamed answers
+    extra               members of extra_body and names of extra_headers that may be sent, or true for all.
+                        Absent: none
     """
 
     models: tuple[str, ...] | None = None
     providers: tuple[str, ...] | None = None
     hosts: tuple[str, ...] | None = None
     max_tokens: int | None = None
+    max_input_tokens: int | None = None
+    max_output_tokens: int | None = None
+    max_tokens_per_call: int | None = None
+    max_cost_usd: float | None = None
+    max_tool_turns: int | None = None
+    max_timeout_s: float | None = None
+    tools: tuple[str, ...] | None = None
+    stream: bool | None = None
+    extra: tuple[str, ...] | None = None
 
 
 class FileConstraints(Constraints, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
@@ -285,4 +362,8 @@ def check(kind: str, name: str, value: Any) -> Any:
 
 def shown(value: Any) -> str:
     """A value as grant text has it."""
-    return ",".join(value) if isinstance(value, tuple) else f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, tuple):
+        return ",".join(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)

@@ -17,7 +17,8 @@ import msgspec
 
 from luahost.errors import ConfigError
 from luahost.gate.constraints import DEFAULT_CAPS, KINDS, SORTS, Constraints, check, shown
-from luahost.gate.ledger import DIMENSIONS, Ledger
+from luahost.gate.constraints import rate as rate_of
+from luahost.gate.ledger import DIMENSIONS, Ledger, kept
 from luahost.values import nearest
 
 _ids = itertools.count(1)
@@ -39,9 +40,10 @@ class Grant:
             raise ConfigError(f"grant: one of {', '.join(KINDS)} expected, got {kind!r}{nearest(kind, KINDS)}")
         checked = _checked(kind, constraints)
         caps = {name: getattr(checked, f"max_{name}") for name in DIMENSIONS if hasattr(checked, f"max_{name}")}
-        said = {name: cap for name, cap in caps.items() if cap is not None}
+        said = {name: kept(name, cap) for name, cap in caps.items() if cap is not None}
         default = DEFAULT_CAPS.get(kind, {}) if parent is None else {}
-        ledger = Ledger({**default, **said}, checked.max_concurrency, tuple(caps))
+        rate = None if checked.rate is None else rate_of(checked.rate)
+        ledger = Ledger({**default, **said}, checked.max_concurrency, tuple(caps), rate)
         put = object.__setattr__
         put(self, "kind", kind)
         put(self, "constraints", checked)
@@ -61,7 +63,17 @@ class Grant:
         hosts: list[str] | tuple[str, ...] | None = None,
         max_calls: int | None = None,
         max_tokens: int | None = None,
+        max_input_tokens: int | None = None,
+        max_output_tokens: int | None = None,
+        max_tokens_per_call: int | None = None,
+        max_cost_usd: float | None = None,
+        max_tool_turns: int | None = None,
+        max_timeout_s: float | None = None,
         max_concurrency: int | None = None,
+        rate: str | None = None,
+        tools: list[str] | tuple[str, ...] | None = None,
+        stream: bool | None = None,
+        extra: bool | list[str] | tuple[str, ...] | None = None,
         expires_in_s: float | None = None,
     ) -> Grant:
         """The language model. The constraints are LlmConstraints'; ConfigError for a wrong one."""
@@ -72,7 +84,17 @@ class Grant:
             hosts=hosts,
             max_calls=max_calls,
             max_tokens=max_tokens,
+            max_input_tokens=max_input_tokens,
+            max_output_tokens=max_output_tokens,
+            max_tokens_per_call=max_tokens_per_call,
+            max_cost_usd=max_cost_usd,
+            max_tool_turns=max_tool_turns,
+            max_timeout_s=max_timeout_s,
             max_concurrency=max_concurrency,
+            rate=rate,
+            tools=tools,
+            stream=stream,
+            extra=extra,
             expires_in_s=expires_in_s,
         )
 
@@ -116,13 +138,13 @@ class Grant:
         for flight in list(self.ledger.flights):
             flight.on_cancel("capability_revoked", reason)
 
-    def usage(self) -> dict[str, int]:
-        """What has been used: calls, tokens, and calls running now."""
+    def usage(self) -> dict[str, int | float]:
+        """What has been used: calls, tokens, dollars as cost_usd, and calls running now."""
         return self.ledger.usage()
 
-    def remaining(self) -> dict[str, int]:
+    def remaining(self) -> dict[str, int | float]:
         """What is left of each capped amount, by this grant and those above it."""
-        left: dict[str, int] = {}
+        left: dict[str, int | float] = {}
         for grant in self.chain():
             for name, value in grant.ledger.remaining().items():
                 left[name] = min(left.get(name, value), value)

@@ -2,7 +2,8 @@
 
 One ledger per grant. A reservation is made on all of them or on none, without waiting in between, so two calls
 that race for the last one cannot both win. Amounts are whole numbers, one for each of DIMENSIONS, and never below
-zero; the constraint `max_NAME` caps one. No clock of its own.
+zero; the constraint `max_NAME` caps one. Money is whole millionths, so that sums are exact and NaN cannot get in.
+No clock of its own: the caller passes the time.
 """
 
 from __future__ import annotations
@@ -11,19 +12,59 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-DIMENSIONS = ("calls", "tokens", "bytes")
+DIMENSIONS = ("calls", "tokens", "input_tokens", "output_tokens", "cost_usd", "bytes")
 """What is counted and can be capped."""
 
+UNITS: dict[str, int] = {"cost_usd": 1_000_000}
+"""How many of the ledger's amounts make one of what people see; 1 for what is not here."""
+
 ONE_CALL = {"calls": 1}
+_ALWAYS_SHOWN = ("calls", "tokens", "bytes")
+
+
+def seen(name: str, amount: int) -> int | float:
+    """An amount as people see it: millionths of a dollar are dollars."""
+    return amount / UNITS[name] if name in UNITS else amount
+
+
+def kept(name: str, value: float) -> int:
+    """What people say, as the ledger keeps it; rounded down, as it is used for caps."""
+    return int(value * UNITS.get(name, 1) + 1e-6)
 
 
 class Shortage(msgspec.Struct, frozen=True):
-    """A reservation that did not fit: which limit, how much it allows, how much is taken, how much was asked."""
+    """A reservation that did not fit: which limit, how much it allows, how much is taken, how much was asked.
+
+    The amounts are as people see them. `retry_after_s`: when it would fit, where time alone helps.
+    """
 
     limit: str
-    allowed: int
-    used: int
-    asked: int
+    allowed: int | float
+    used: int | float
+    asked: int | float
+    retry_after_s: float | None = None
+
+
+class Bucket:
+    """A rate: `many` calls at once, and `many` in every `per_s` seconds. Time that goes back adds nothing."""
+
+    def __init__(self, many: int, per_s: float) -> None:
+        self.many, self.per_s = many, per_s
+        self._level = float(many)
+        self._at_s: float | None = None
+
+    def wait_s(self, now_s: float) -> float:
+        """Seconds until the next call fits; 0 when it does now."""
+        if self._at_s is None:
+            self._at_s = now_s
+        if now_s > self._at_s:
+            self._level = min(float(self.many), self._level + (now_s - self._at_s) * self.many / self.per_s)
+            self._at_s = now_s
+        return 0.0 if self._level >= 1.0 - 1e-9 else (1.0 - self._level) * self.per_s / self.many
+
+    def take(self) -> None:
+        """One call, which wait_s() has just found to fit."""
+        self._level -= 1.0
 
 
 class Ledger:
@@ -31,6 +72,7 @@ class Ledger:
 
     caps     dimension → most; what is absent has no cap
     counted  the dimensions that acts of the grant's kind have
+    rate     (so many calls, in so many seconds)
     """
 
     def __init__(
@@ -38,9 +80,11 @@ class Ledger:
         caps: Mapping[str, int] | None = None,
         max_concurrency: int | None = None,
         counted: Sequence[str] = DIMENSIONS,
+        rate: tuple[int, float] | None = None,
     ) -> None:
         self.caps = dict(caps or {})
         self.max_concurrency = max_concurrency
+        self.bucket = None if rate is None else Bucket(*rate)
         self.used = dict.fromkeys(counted, 0)  # settled
         self.reserved = dict.fromkeys(counted, 0)  # by calls under way
         self.running = 0
@@ -48,13 +92,18 @@ class Ledger:
         self.revoked: str | None = None  # why, once it is
         self.flights: set[Reservation] = set()
 
-    def shortage(self, asked: Mapping[str, int]) -> Shortage | None:
+    def shortage(self, asked: Mapping[str, int], now_s: float) -> Shortage | None:
         if self.max_concurrency is not None and self.running >= self.max_concurrency:
             return Shortage("max_concurrency", self.max_concurrency, self.running, 1)
         for name, cap in self.caps.items():
             taken, wanted = self.used[name] + self.reserved[name], asked.get(name, 0)
             if taken + wanted > cap:
-                return Shortage(f"max_{name}", cap, taken, wanted)
+                return Shortage(f"max_{name}", seen(name, cap), seen(name, taken), seen(name, wanted))
+        if self.bucket is not None:
+            wait_s = self.bucket.wait_s(now_s)
+            if wait_s > 0:
+                many = self.bucket.many
+                return Shortage("rate", many, many, 1, wait_s)
         return None
 
     def left(self, name: str) -> int | None:
@@ -62,12 +111,21 @@ class Ledger:
         cap = self.caps.get(name)
         return None if cap is None else max(0, cap - self.used[name] - self.reserved[name])
 
-    def usage(self) -> dict[str, int]:
-        """What was used of each dimension; a call under way counts as one."""
-        return {**self.used, "calls": self.used["calls"] + self.reserved["calls"], "running": self.running}
+    def usage(self) -> dict[str, int | float]:
+        """What was used of each dimension; a call under way counts as one. What nothing was counted of, and
+        nothing caps, is left out, but for calls, tokens and bytes."""
+        used = {**self.used, "calls": self.used["calls"] + self.reserved["calls"]}
+        shown = {
+            name: seen(name, amount)
+            for name, amount in used.items()
+            if amount or name in _ALWAYS_SHOWN or name in self.caps
+        }
+        return {**shown, "running": self.running}
 
-    def remaining(self) -> dict[str, int]:
-        left = {name: max(0, cap - self.used[name] - self.reserved[name]) for name, cap in self.caps.items()}
+    def remaining(self) -> dict[str, int | float]:
+        left = {
+            name: seen(name, max(0, cap - self.used[name] - self.reserved[name])) for name, cap in self.caps.items()
+        }
         if self.max_concurrency is not None:
             left["concurrency"] = max(0, self.max_concurrency - self.running)
         return left
@@ -82,8 +140,23 @@ class Reservation:
         for ledger in self._chain:
             for name, amount in asked.items():
                 ledger.reserved[name] += amount
+            if ledger.bucket is not None:
+                ledger.bucket.take()
             ledger.running += 1
             ledger.flights.add(self)
+
+    def caps(self, *names: str) -> bool:
+        """Whether any ledger of the chain caps one of these dimensions."""
+        return any(name in ledger.caps for ledger in self._chain for name in names)
+
+    def exceeded(self, used: Mapping[str, int]) -> Shortage | None:
+        """The cap that this call, having used so much by now, has run over beside what all others hold."""
+        for ledger in self._chain:
+            for name, cap in ledger.caps.items():
+                others = ledger.used[name] + ledger.reserved[name] - self._asked.get(name, 0)
+                if name in used and others + used[name] > cap:
+                    return Shortage(f"max_{name}", seen(name, cap), seen(name, others), seen(name, used[name]))
+        return None
 
     def settle(self, **used: int) -> None:
         """The call reached the world and used this much; over the reservation is recorded too."""
@@ -106,10 +179,10 @@ class Reservation:
             ledger.flights.discard(self)
 
 
-def reserve(chain: Sequence[Ledger], asked: Mapping[str, int]) -> Reservation | Shortage:
+def reserve(chain: Sequence[Ledger], asked: Mapping[str, int], now_s: float = 0.0) -> Reservation | Shortage:
     """All ledgers of the chain, or the first shortage."""
     for ledger in chain:
-        shortage = ledger.shortage(asked)
+        shortage = ledger.shortage(asked, now_s)
         if shortage is not None:
             return shortage
     return Reservation(chain, asked)

@@ -44,8 +44,14 @@ class LlmAction(Action, frozen=True, kw_only=True):
     model: str | None  # None: no model is used, as for a ping
     origin: Origin
     own_base_url: bool  # the script named the URL itself
-    tokens: int  # prompt estimate and answer limit together
+    input_tokens: int = 0  # an estimate
+    output_tokens: int = 0  # the answer's limit
+    cost_microusd: int | None = 0  # of both; None: no price is known
     costs: bool = True  # False: a ping, which takes no call from the budget
+    streams: bool = False
+    tools: tuple[str, ...] = ()  # names on offer
+    tool_turns: int = 0  # rounds of tool results in a row, with this one
+    extra: tuple[str, ...] = ()  # names in extra_body and extra_headers
 
     @property
     def kind(self) -> str:
@@ -53,7 +59,15 @@ class LlmAction(Action, frozen=True, kw_only=True):
 
     @property
     def asks(self) -> Mapping[str, int]:
-        return {"calls": 1, "tokens": self.tokens} if self.costs else {}
+        if not self.costs:
+            return {}
+        return {
+            "calls": 1,
+            "tokens": self.input_tokens + self.output_tokens,
+            "input_tokens": self.input_tokens,
+            "output_tokens": self.output_tokens,
+            "cost_usd": self.cost_microusd or 0,
+        }
 
     def about(self) -> dict[str, Any]:
         return {"provider": self.provider, "model": self.model, "host": str(self.origin)}

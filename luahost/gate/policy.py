@@ -33,7 +33,7 @@ def decide(grant: Grant, action: A, now_s: float) -> Permit[A] | Refusal:
     asked = action.asks
     if not asked:
         return Permit(_SEAL, grant, action, None)
-    reserved = reserve([each.ledger for each in grant.chain()], asked)
+    reserved = reserve([each.ledger for each in grant.chain()], asked, now_s)
     if isinstance(reserved, Shortage):
         return short(grant.kind, reserved)
     return Permit(_SEAL, grant, action, reserved)
@@ -83,14 +83,23 @@ def short(kind: str, shortage: Shortage) -> Refusal:
             used=shortage.used,
             retryable=True,
         )
+    if shortage.limit == "rate":
+        return Refusal(
+            kind="budget_exceeded",
+            message=f"{kind} denied: the granted rate is used up; the next call fits in "
+            f"{shortage.retry_after_s or 0:.3g} s",
+            rule="rate",
+            retry_after_s=shortage.retry_after_s,
+            retryable=True,
+        )
     left = max(0, shortage.allowed - shortage.used)
-    wanted = "" if shortage.asked <= 1 else f", {shortage.asked} asked for"
+    wanted = "" if shortage.asked == 1 or not shortage.asked else f", {shortage.asked:g} asked for"
     return Refusal(
         kind="budget_exceeded",
         message=f"{kind} denied: {shortage.limit} is used up "
-        f"({shortage.used} of {shortage.allowed}{wanted}, {left} left)",
+        f"({shortage.used:.12g} of {shortage.allowed:.12g}{wanted}, {left:.12g} left)",
         rule=shortage.limit,
         limit=shortage.allowed,
         used=shortage.used,
-        grant=f"{kind}:{shortage.limit}={shortage.used + shortage.asked}",
+        grant=f"{kind}:{shortage.limit}={shortage.used + shortage.asked:.12g}",
     )

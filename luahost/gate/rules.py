@@ -23,9 +23,10 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     message: str
     rule: str
     limit: str | int | float | None = None
-    used: int | None = None
+    used: int | float | None = None
     grant: str = ""
     retryable: bool = False
+    retry_after_s: float | None = None
 
 
 def outside(kind: str, error_kind: str, got: tuple[str, str], rule: str, listed: tuple[str, ...]) -> Refusal:
@@ -51,13 +52,65 @@ def llm(held: LlmConstraints, action: LlmAction) -> Refusal | None:
         return outside("llm", "model_not_allowed", ("model", action.model), "models", held.models)
     if held.hosts is not None and not hosts.names(held.hosts, action.origin):
         return outside("llm", "host_not_allowed", ("host", str(action.origin)), "hosts", held.hosts)
+    if held.tools is not None:
+        for name in action.tools:
+            if not matches(held.tools, name):
+                return outside("llm", "tool_not_allowed", ("tool", name), "tools", held.tools)
+    if held.extra is not None:
+        for name in action.extra:
+            if not matches(held.extra, name):
+                return outside("llm", "permission_denied", ("extra field", name), "extra", held.extra)
+    if held.stream is False and action.streams:
+        return Refusal(
+            kind="permission_denied",
+            message="llm denied: the grant allows no streamed answers; leave out stream, on_delta and on_event",
+            rule="stream",
+            limit="false",
+        )
+    if held.max_tokens_per_call is not None and action.output_tokens > held.max_tokens_per_call:
+        return _over("max_tokens_per_call", held.max_tokens_per_call, action.output_tokens, "tokens of one answer")
+    if held.max_tool_turns is not None and action.tool_turns > held.max_tool_turns:
+        return _over("max_tool_turns", held.max_tool_turns, action.tool_turns, "rounds of tool results in a row")
+    if held.max_cost_usd is not None and action.cost_microusd is None:
+        return Refusal(
+            kind="budget_exceeded",
+            message=f"llm denied: no price is known for the model {(action.model or '')[:200]!r} of "
+            f"{action.provider}, so max_cost_usd cannot be kept; set providers.{action.provider}.price in the "
+            "configuration, or install luahost[prices]",
+            rule="max_cost_usd",
+            limit=held.max_cost_usd,
+        )
     return None
 
 
+def _over(rule: str, limit: int, asked: int, what: str) -> Refusal:
+    """One call asks for more than a call may."""
+    return Refusal(
+        kind="budget_exceeded",
+        message=f"llm denied: {rule} allows {limit} {what}, and this would be {asked}",
+        rule=rule,
+        limit=limit,
+        used=asked,
+        grant=f"llm:{rule}={asked}",
+    )
+
+
 def llm_chain(chain: list[LlmConstraints], action: LlmAction) -> Refusal | None:
-    """A URL of the script's own is only good where the operator's own grant, the last of the chain, lists its host:
-    a list below one that has none narrows the providers' hosts, and adds none."""
-    if not action.own_base_url or chain[-1].hosts is not None:
+    """What no grant lists is not open: the hosts of URLs of a script's own, and fields that luahost does not know.
+
+    The operator's own grant, the last of the chain, decides: a list below one that has none narrows, and adds none.
+    """
+    root = chain[-1]
+    if action.extra and root.extra is None:
+        name = action.extra[0][:200]
+        return Refusal(
+            kind="permission_denied",
+            message=f"llm denied: extra_body and extra_headers are sent only where the grant lists them; "
+            f"`llm:extra={name}` allows this one",
+            rule="extra",
+            grant=f"llm:extra={name}",
+        )
+    if not action.own_base_url or root.hosts is not None:
         return None
     return Refusal(
         kind="host_not_allowed",

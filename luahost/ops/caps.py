@@ -50,7 +50,7 @@ def can(share: Share, args: CanArgs) -> dict[str, Any]:
     if refusal is None:
         asked = action.asks
         for each in grant.chain():
-            shortage = each.ledger.shortage(asked) if asked else None
+            shortage = each.ledger.shortage(asked, share.world.monotonic_s()) if asked else None
             if shortage is not None:
                 return _no(short(grant.kind, shortage))
         return {"allow": True}

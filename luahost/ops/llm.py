@@ -6,110 +6,36 @@ session stays as it was.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from luahost.errors import Exhausted
+from luahost.gate.ledger import Shortage
 from luahost.gate.permits import LlmAction, Permit
-from luahost.ops import results
-from luahost.ops.llm_plan import LlmArgs, Plan
+from luahost.ops import llm_options, pictures, results, secrets
+from luahost.ops.budget import Meter
+from luahost.ops.heard import Heard, picture, told
+from luahost.ops.llm_options import LlmArgs
+from luahost.ops.llm_plan import Plan
 from luahost.ops.results import Result
 from luahost.ops.session import Session
 from luahost.ops.turns import mended
-from luahost.ops.world import Emit, Share
-from luahost.wire.events import End, Event, Failure, Image, Keep, Start, Text, Thinking, ToolCall, Usage
+from luahost.ops.world import Emit, Piece, Share
+from luahost.wire.events import End, Event, Failure, Retry, Start, Text, Usage
 from luahost.wire.messages import (
     Block,
     Conversation,
+    ImageBlock,
     Message,
     Options,
     TextBlock,
+    Tool,
     ToolResultBlock,
-    ToolUseBlock,
 )
-from luahost.wire.wires import Decoder, wire
+from luahost.wire.wires import Decoder, Exchange, wire
 
 if TYPE_CHECKING:  # the transport, and httpx with it, is imported when the first call is made
     from luahost.transport.attempts import Attempts
     from luahost.transport.client import Answer
-
-
-class _Heard:
-    """What a server's events add up to."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self.text: list[str] = []
-        self.thinking: list[str] = []
-        self.calls: list[ToolCall] = []
-        self.parts: list[Text | Image | ToolCall | Keep] = []  # what the history stores, in the order it came
-        self.usage: Usage | None = None
-        self.model: str | None = None
-        self.end: End | None = None
-        self.first_s: float | None = None  # when the first content came
-        self.stopped = False  # by the script
-
-    def take(self, event: Event) -> str | None:
-        """Adds the event; its text, if it is one."""
-        if self.first_s is None and isinstance(event, Text | Thinking | Image | ToolCall):
-            self.first_s = self._clock()
-        if isinstance(event, Text | Image | ToolCall | Keep):
-            self.parts.append(event)
-        if isinstance(event, Text):
-            self.text.append(event.text)
-            return event.text
-        if isinstance(event, Thinking):
-            self.thinking.append(event.text)
-        elif isinstance(event, ToolCall):
-            self.calls.append(event)
-        elif isinstance(event, Usage):
-            self.usage = event
-        elif isinstance(event, Start):
-            self.model = event.model or None
-        elif isinstance(event, End):
-            self.end = event
-        return None
-
-    def turn(self) -> Message:
-        """The assistant's turn as it is stored. A call cut off by the length limit is not, nor one that the
-        script did not wait for."""
-        blocks: list[Block] = []
-        text: list[str] = []
-
-        def flush() -> None:
-            if text:
-                blocks.append(TextBlock("".join(text)))
-                text.clear()
-
-        for part in self.parts:
-            if isinstance(part, Text):
-                text.append(part.text)
-            elif isinstance(part, Keep | Image):
-                if isinstance(part.block, TextBlock):  # it stands for the text just given out: not twice
-                    said = "".join(text).removesuffix(part.block.text)
-                    text[:] = [said] if said else []
-                flush()
-                blocks.append(part.block)
-            elif part.arguments is not None and not self.stopped:
-                flush()
-                blocks.append(ToolUseBlock(part.id, part.name, part.arguments, part.state))
-        flush()
-        if all(isinstance(block, TextBlock) and block.state is None for block in blocks):
-            return Message("assistant", "".join(self.text))
-        return Message("assistant", blocks)
-
-    def tokens(self, prompt: str) -> int:
-        """As the server counted; a quarter of the bytes where it did not say and answered."""
-        usage = self.usage
-        if usage is not None and usage.total is not None:
-            return usage.total
-        if usage is not None and (usage.input is not None or usage.output is not None):
-            return (usage.input or 0) + (usage.output or 0)
-        if not self.text and (self.end is None or self.end.failure is not None):
-            return 0
-        return (len(prompt) + sum(map(len, self.text))) // 4
 
 
 async def complete(
@@ -117,8 +43,9 @@ async def complete(
 ) -> Result:
     """One turn. The result is a value whatever happens."""
     assert permit.reservation is not None, "the gate reserves for every completion"
+    images = await pictures.blocks(args.opts.images or (), permit.also, share)
     session = share.sessions.get(args.opts.session_id)
-    turn = _user_turn(session, args)
+    turn = images if isinstance(images, dict) else _user_turn(session, args, images)
     problem = _problem(planned, share, session, turn) or (turn if isinstance(turn, dict) else None)
     if problem is not None or isinstance(turn, dict):
         permit.reservation.release()
@@ -144,18 +71,20 @@ def _problem(planned: Plan, share: Share, session: Session, turn: Message | Resu
     return None if lack is None else results.error("too_large", lack)
 
 
-def _user_turn(session: Session, args: LlmArgs) -> Message | Result:
-    """The turn a call adds: tool results first, then the prompt."""
-    given = args.opts.tool_results
-    if not given:
-        if args.prompt is None:
-            return results.invalid("tool_results", "results expected when there is no prompt")
-        return Message("user", args.prompt)
-    asked = {use.id for use in session.unanswered()}
+def _user_turn(session: Session, args: LlmArgs, images: list[ImageBlock]) -> Message | Result:
+    """The turn a call adds: tool results first, then images, then the prompt."""
+    blocks: list[Block] = []
+    given = args.opts.tool_results or []
+    if not given and args.prompt is None:
+        return results.invalid("tool_results", "results expected when there is no prompt")
+    asked = {use.id for use in session.unanswered()} if given else set()
     unknown = [each.id for each in given if each.id not in asked]
     if unknown:
         return results.invalid("tool_results", f"no call {unknown[0][:80]!r} is waiting in session {session.id!r}")
-    blocks: list[Block] = [ToolResultBlock(each.id, each.content, each.is_error) for each in given]
+    blocks += [ToolResultBlock(each.id, each.content, each.is_error) for each in given]
+    blocks += images
+    if not blocks:
+        return Message("user", args.prompt or "")
     if args.prompt:
         blocks.append(TextBlock(args.prompt))
     return Message("user", blocks)
@@ -174,59 +103,90 @@ class _Turn:
         session: Session,
         user: Message,
     ) -> None:
+        assert permit.reservation is not None and permit.action.model is not None
         self._permit, self._planned, self._args, self._share = permit, planned, args, share
         self._emit, self._session, self._user = emit, session, user
+        self._model: str = permit.action.model
+        self._secret = planned.key if args.opts.api_key is None else None
         self._system = args.opts.system_prompt if args.opts.system_prompt is not None else session.system
-        self._heard = _Heard(share.world.monotonic_s)
-        self._warnings: list[str] = []
+        self._heard = Heard(share.world.monotonic_s)
+        self._meter = Meter(permit.reservation, planned.provider, self._model, permit.action.input_tokens)
+        self._over: Shortage | None = None
         self._about: dict[str, Any] = {"provider": planned.provider.name, "session_id": session.id}
 
     async def run(self) -> Result:
-        world, heard, reservation = self._share.world, self._heard, self._permit.reservation
-        assert reservation is not None
+        world, heard, opts = self._share.world, self._heard, self._args.opts
+        exchange = self._exchange()
+        dropped = exchange.request.dropped
+        if dropped and opts.strict:
+            self._permit.reservation.release()  # type: ignore[union-attr]
+            text = f"{dropped[0]} (strict is set, so nothing was sent)"
+            return {**results.error("invalid_options", text, field=dropped[0].option), **self._about}
+        if dropped:
+            self._about["warnings"] = [str(each) for each in dropped]
         began = world.monotonic_s()
-        attempts = await self._attempts()
+        attempts = await self._attempts(exchange)
+        usage: dict[str, Any] | None = None
         try:
             await attempts.run(self._take)
         finally:
             if attempts.report.reached:
-                reservation.settle(tokens=heard.tokens(self._args.prompt or ""))
+                usage = self._meter.settle(heard.usage, answered=heard.answered)
             else:
-                reservation.release()
-        self._about["attempts"] = attempts.report.attempts
-        self._about["latency_ms"] = round((world.monotonic_s() - began) * 1000, 3)
-        if attempts.report.queue_s >= 0.001:
-            self._about["queue_ms"] = round(attempts.report.queue_s * 1000, 3)
-        if attempts.report.request_id is not None:
-            self._about["request_id"] = attempts.report.request_id
+                self._permit.reservation.release()  # type: ignore[union-attr]
+        report, about = attempts.report, self._about
+        about["attempts"] = report.attempts
+        about["latency_ms"] = round((world.monotonic_s() - began) * 1000, 3)
+        if report.queue_s >= 0.001:
+            about["queue_ms"] = round(report.queue_s * 1000, 3)
+        if report.request_id is not None:
+            about["request_id"] = secrets.without(report.request_id, self._secret)
         if heard.first_s is not None:
-            self._about["ttft_ms"] = round((heard.first_s - began) * 1000, 3)
-        if heard.usage is not None:
-            self._about["usage"] = msgspec.to_builtins(heard.usage)
+            about["ttft_ms"] = round((heard.first_s - began) * 1000, 3)
+        if usage is not None:
+            about["usage"] = usage
+        if self._over is not None:
+            return self._cut(self._over)
         end = heard.end
         if not heard.stopped and end is not None and end.failure is not None:
-            return self._failed(end.failure, end.stop_reason)
+            billed = _billed(attempts.report.reached, usage is not None, end.failure)
+            return self._failed(results.from_failure(end.failure), end.stop_reason, billed)
         return self._succeeded()
 
+    # ── while it runs ───────────────────────────────────────────────────────────────────────────────────
+
     async def _take(self, event: Event) -> bool:
-        text = self._heard.take(event)
-        if text is None or self._emit is None or await self._emit(text):
+        heard = self._heard
+        unheard = heard.first_s is None
+        size = heard.take(event)
+        if self._permit.action.streams:  # a whole answer is paid for when it comes: nothing is saved by a cut
+            if size:
+                self._over = self._meter.add(size)
+            elif unheard and isinstance(event, Usage):
+                self._over = self._meter.said(event)
+            if self._over is not None:
+                return False
+        elif size:
+            self._meter.add(size)
+        if self._emit is None:
             return True
-        self._heard.stopped = True
+        piece = self._piece(event)
+        if piece is None or await self._emit(piece) or isinstance(event, End):
+            return True
+        heard.stopped = True
         return False
 
-    async def _attempts(self) -> Attempts:
-        client = await self._share.world.client()
-        from luahost.transport.attempts import Attempts, Target
+    def _piece(self, event: Event) -> Piece | None:
+        if self._args.events == "text":
+            return event.text if isinstance(event, Text) else None
+        piece = told(event)
+        return secrets.without(piece, self._secret) if isinstance(event, Start | Retry | End) else piece
 
-        opts, planned, world = self._args.opts, self._planned, self._share.world
-        action = self._permit.action
-        model = action.model
-        assert model is not None
-        spoken = wire(planned.provider.wire, planned.provider.name)
+    def _exchange(self) -> Exchange:
+        opts, planned = self._args.opts, self._planned
         options = Options(
-            model=model,
-            stream=opts.stream if opts.stream is not None else self._args.streamed,
+            model=self._model,
+            stream=self._permit.action.streams,
             temperature=opts.temperature,
             top_p=opts.top_p,
             max_tokens=planned.max_tokens,
@@ -235,55 +195,95 @@ class _Turn:
             tool_choice=opts.tool_choice,
             parallel_tool_calls=opts.parallel_tool_calls,
             thinking=opts.thinking,
+            effort=opts.effort,
+            response_schema=llm_options.plain(opts.response_schema),
             cache=opts.cache,
             num_ctx=opts.num_ctx,
-            keep_alive=opts.keep_alive,
+            keep_alive=llm_options.duration(opts.keep_alive),
+            provider_order=opts.provider_order,
+            extra_body=llm_options.plain(opts.extra_body),
+            extra_headers=opts.extra_headers,
         )
+        tools = [Tool(tool.name, tool.description, llm_options.plain(tool.parameters)) for tool in opts.tools or ()]
         history = mended([*self._session.messages, self._user])
-        exchange = spoken.exchange(Conversation(history, self._system, opts.tools or []), options)
-        self._warnings = [str(dropped) for dropped in exchange.request.dropped]
+        spoken = wire(planned.provider.wire, planned.provider.name)
+        return spoken.exchange(Conversation(history, self._system, tools), options)
+
+    async def _attempts(self, exchange: Exchange) -> Attempts:
+        world, planned = self._share.world, self._planned
+        client = await world.client()
+        from luahost.transport.attempts import Attempts, Target
 
         def decoder(answer: Answer) -> Decoder:
             return exchange.decoder(status=answer.status, headers=answer.headers, now_s=world.now_s())
 
         target = Target(
-            origin=action.origin,
+            origin=self._permit.action.origin,
             prefix=planned.prefix,
-            headers=spoken.auth_headers(planned.key),
+            headers=wire(planned.provider.wire, planned.provider.name).auth_headers(planned.key),
             may_be_private=planned.may_be_private,
             owner=self._share.owner,
         )
         return Attempts(client, exchange.request, target, decoder, planned.deadlines, planned.policy, world.rng)
 
-    def _failed(self, failure: Failure, stop_reason: str) -> Result:
-        result = results.from_failure(failure)
+    # ── what came of it ─────────────────────────────────────────────────────────────────────────────────
+
+    def _failed(self, result: Result, stop_reason: str, billed: str) -> Result:
+        detail, about = result["detail"], self._about
         text = "".join(self._heard.text)
         if text:
-            result["detail"]["partial"] = text
-        result["detail"] |= {"provider": self._planned.provider.name, "model": self._permit.action.model}
-        return {**self._about, "stop_reason": stop_reason, **result}
+            detail["partial"] = text
+        if self._heard.refusal:
+            about["refusal"] = "".join(self._heard.refusal)
+        detail |= {"provider": self._planned.provider.name, "model": self._model, "billed": billed}
+        detail |= {name: about[name] for name in ("attempts", "request_id") if name in about}
+        failed: Result = secrets.without({**about, "stop_reason": stop_reason, **result}, self._secret)
+        return failed
+
+    def _cut(self, over: Shortage) -> Result:
+        """The answer ran over what its grant allows: it was paid for, and is not in the session."""
+        text = f"llm: the answer ran over {over.limit} = {over.allowed:.12g} and was cut off"
+        result = results.error(
+            "budget_exceeded", text, capability="llm", rule=over.limit, limit=over.allowed, used=over.used
+        )
+        return self._failed(result, "error", "yes")
 
     def _succeeded(self) -> Result:
         heard, end = self._heard, self._heard.end
         text = "".join(heard.text)
         whole = [] if heard.stopped else [call for call in heard.calls if call.arguments is not None]
-        try:
-            self._share.sessions.commit(self._session, self._system, [self._user, heard.turn()], heard.usage)
-        except Exhausted as full:
-            return {**self._about, **results.error(full.kind, full.message, partial=text or None)}
+        if heard.parts or not heard.stopped:
+            turn = [self._user, heard.turn()]
+            try:
+                self._share.sessions.commit(self._session, self._system, turn, heard.usage)
+            except Exhausted as full:
+                return self._failed(results.error(full.kind, full.message), "error", "yes")
+        stop_reason = "cancelled" if heard.stopped or end is None else end.stop_reason
         result: Result = {
             "ok": True,
             "content": text,
-            "model": heard.model or self._permit.action.model,
-            "stop_reason": "cancelled" if heard.stopped or end is None else end.stop_reason,
+            "model": heard.model or self._model,
+            "stop_reason": stop_reason,
+            "truncated": stop_reason == "max_tokens",
             **self._about,
         }
+        if self._args.opts.compact_at is not None:
+            result["should_compact"] = self._session.should_compact(self._args.opts.compact_at)
         if end is not None and end.raw_reason is not None:
             result["raw_finish_reason"] = end.raw_reason
         if whole:
             result["intents"] = [{"id": call.id, "name": call.name, "params": call.arguments} for call in whole]
-        if self._warnings:
-            result["warnings"] = self._warnings
         if heard.thinking:
             result["thinking"] = "".join(heard.thinking)
+        if heard.refusal:
+            result["refusal"] = "".join(heard.refusal)
+        if heard.images:
+            result["images"] = [picture(block) for block in heard.images]
         return result
+
+
+def _billed(reached: bool, used: bool, failure: Failure) -> str:
+    """Whether the failed call costs: yes, no, or unknown where the server took it and did not say."""
+    if used:
+        return "yes"
+    return "no" if not reached or (failure.status or 0) >= 300 else "unknown"

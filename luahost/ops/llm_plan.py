@@ -14,82 +14,38 @@ import msgspec
 from luahost.errors import ConfigError
 from luahost.gate.hosts import parse_base_url
 from luahost.gate.permits import LlmAction
-from luahost.ops import results
+from luahost.ops import budget, llm_options, prices, reach, results
+from luahost.ops.llm_options import MAX_TIMEOUT_S, LlmArgs, LlmOptions, PingArgs, Route
 from luahost.ops.providers import ALIASES, Provider, without_version
 from luahost.ops.results import Result
-from luahost.ops.session_dump import valid_id
 from luahost.ops.world import Planned, Share
 from luahost.transport.settings import Deadlines
 from luahost.values import nearest
-from luahost.wire.messages import THINKING, Cache, Tool, text_of
-from luahost.wire.retry import RetryPolicy
+from luahost.wire.events import Usage
+from luahost.wire.retry import RULES, RetryPolicy
 
-DEFAULT_PING_S = 5.0
-MAX_TIMEOUT_S = 86_400.0
-RESERVE_TOKENS = 4096
-"""What a call under a token budget may answer when the script names no max_tokens."""
-
-_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}")
 _KEY = re.compile(r"[!-~]{1,1000}")
 
+FALLBACK_ON = (
+    "overloaded",
+    "rate_limit",
+    "server_error",
+    "connection_refused",
+    "connection_reset",
+    "dns",
+    "tls",
+    "network",
+    "timeout",
+    "empty_response",
+    "stream_incomplete",
+    "parse_error",
+)
+"""On what the next of `fallback` is asked, unless the script says: the server is at fault and nothing was heard.
 
-class ToolResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The answer to an intent: {id, content, is_error}."""
+A rate_limit whose wait fitted was waited for before it came out as a failure.
+"""
 
-    id: str
-    content: str
-    is_error: bool = False
-
-
-class LlmOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """opts of orcs.llm. Times are seconds."""
-
-    provider: str | None = None
-    model: str | None = None
-    base_url: str | None = None
-    api_key: str | None = None
-    system_prompt: str | None = None
-    session_id: str | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    max_tokens: int | None = None
-    seed: int | None = None
-    stop: list[str] | None = None
-    timeout: float | None = None  # first_token_timeout and idle_timeout, where those are not given
-    connect_timeout: float | None = None
-    first_token_timeout: float | None = None
-    idle_timeout: float | None = None
-    overall_timeout: float | None = None
-    max_retries: int | None = None
-    stream: bool | None = None
-    thinking: str | int | None = None
-    cache: Cache | None = None
-    num_ctx: int | None = None
-    keep_alive: str | None = None
-    parallel_tool_calls: bool | None = None
-    tools: list[Tool] | None = None
-    tool_choice: str | None = None
-    tool_results: list[ToolResult] | None = None
-
-
-class LlmArgs(msgspec.Struct, frozen=True):
-    opts: LlmOptions
-    prompt: str | None = None
-    streamed: bool = False  # the script has an on_delta
-    throwaway: bool = False  # its session is not kept
-
-
-class PingOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """opts of orcs.llm_ping."""
-
-    provider: str | None = None
-    base_url: str | None = None
-    api_key: str | None = None
-    timeout: float = DEFAULT_PING_S
-
-
-class PingArgs(msgspec.Struct, frozen=True):
-    opts: PingOptions
+_MORE_KINDS = ("missing_api_key", "model_not_allowed", "host_not_allowed", "permission_denied", "budget_exceeded")
 
 
 class Plan(Planned, frozen=True, kw_only=True):
@@ -115,34 +71,96 @@ def plan(share: Share, args: LlmArgs) -> Plan | Result:
     model = opts.model or (world.default_model if opts.provider is None else None) or target.provider.model
     if model is None:
         return results.invalid("model", f"a model expected: the provider {target.provider.name} has no default")
-    if not _MODEL.fullmatch(model) or ".." in model or "//" in model:
-        return results.invalid("model", f"a model name expected, got {model[:80]!r}")
-    if opts.session_id and not valid_id(opts.session_id):
-        return results.invalid("session_id", "at most 200 characters without control characters expected")
-    problem = _out_of_range(opts)
+    problem = llm_options.problem(opts) or _routes(share, opts) or _linked(target, opts)
     if problem is not None:
         return problem
-    asked, answer = _estimate(share, args)
-    action = msgspec.structs.replace(target.action, model=model, tokens=asked + (answer or 1), costs=True)
+    files = [reach.action(share, "fs.read", each.path) for each in opts.images or () if each.path is not None]
+    for each in files:
+        if isinstance(each, dict):
+            return each
+    asked = budget.prompt_tokens(share, args)
+    answer = budget.answer_limit(share, target.provider, model, asked, opts.max_tokens)
+    cost: int | None = 0
+    if budget.caps_cost(share):
+        cost = prices.microusd(target.provider, model, Usage(input=asked, output=answer or 1))
+    streams = args.streamed if opts.stream is None else opts.stream
+    action = msgspec.structs.replace(
+        target.action,
+        model=model,
+        input_tokens=asked,
+        output_tokens=answer or 1,
+        cost_microusd=cost,
+        costs=True,
+        streams=streams,
+        tools=tuple(tool.name for tool in opts.tools or ()),
+        tool_turns=budget.tool_turns(share.sessions.get(opts.session_id).messages, bool(opts.tool_results)),
+        extra=llm_options.extra_names(opts),
+    )
     return msgspec.structs.replace(
         target,
         action=action,
+        also=tuple(each for each in files if not isinstance(each, dict)),
         max_tokens=answer,
-        deadlines=_deadlines(opts, target.provider),
+        deadlines=_deadlines(share, opts, target.provider),
         policy=_policy(opts, target.provider),
     )
 
 
-def _deadlines(opts: LlmOptions, provider: Provider) -> Deadlines:
-    """The script's own limits, then the provider's."""
+def _routes(share: Share, opts: LlmOptions) -> Result | None:
+    """What fallback says makes sense: each of its entries by itself, before anything is sent."""
+    for number, entry in enumerate(opts.fallback or (), 1):
+        field = f"fallback[{number}]"
+        provider, model = route(entry)
+        if provider is None and model is None:
+            return results.invalid(field, 'a text like "provider/model", or {provider, model}, expected')
+        found = _provider(share, provider, f"{field}.provider")
+        if isinstance(found, dict):
+            return found
+        if model is None and found.model is None:
+            return results.invalid(f"{field}.model", f"a model expected: {found.name} has no default")
+        for problem in llm_options.model_problem(f"{field}.model", model) if model is not None else ():
+            return problem
+    known = (*RULES, *_MORE_KINDS)
+    for kind in opts.fallback_on or ():
+        if kind not in known:
+            return results.invalid(
+                "fallback_on", f"kinds of errors expected, got {kind[:80]!r}{nearest(kind, known)}"
+            )
+    return None
+
+
+def route(entry: str | Route) -> tuple[str | None, str | None]:
+    """Provider and model of one entry of fallback; "provider/model", "provider/" and "provider" are texts of it."""
+    if isinstance(entry, Route):
+        return entry.provider, entry.model
+    provider, _, model = entry.partition("/")
+    return provider or None, model or None
+
+
+def _linked(target: Plan, opts: LlmOptions) -> Result | None:
+    """A server inside this network would fetch a URL from inside it: it gets bytes (U22)."""
+    if not target.action.origin.is_literal:
+        return None
+    for number, picture in enumerate(opts.images or (), 1):
+        if picture.url is not None:
+            text = f"the server {target.action.origin} is inside this network and is not sent URLs; give data"
+            return results.invalid(f"images[{number}].url", text)
+    return None
+
+
+def _deadlines(share: Share, opts: LlmOptions, provider: Provider) -> Deadlines:
+    """The script's own limits, then the provider's; never longer than its grants let a call take."""
     default = provider.deadlines
     first = opts.first_token_timeout if opts.first_token_timeout is not None else opts.timeout
     idle = opts.idle_timeout if opts.idle_timeout is not None else opts.timeout
+    overall = opts.overall_timeout if opts.overall_timeout is not None else default.overall_s
+    chain = share.grants["llm"].chain() if "llm" in share.grants else []
+    longest = [grant.constraints.max_timeout_s for grant in chain]  # type: ignore[attr-defined]
     return Deadlines(
         connect_s=opts.connect_timeout if opts.connect_timeout is not None else default.connect_s,
         first_token_s=first if first is not None else default.first_token_s,
         idle_s=idle if idle is not None else default.idle_s,
-        overall_s=opts.overall_timeout if opts.overall_timeout is not None else default.overall_s,
+        overall_s=min([overall, *(limit for limit in longest if limit is not None)]),
     )
 
 
@@ -150,21 +168,6 @@ def _policy(opts: LlmOptions, provider: Provider) -> RetryPolicy:
     if opts.max_retries is None:
         return provider.retry
     return msgspec.structs.replace(provider.retry, max_retries=opts.max_retries)
-
-
-def _estimate(share: Share, args: LlmArgs) -> tuple[int, int | None]:
-    """Tokens of what is sent, a quarter of its bytes; and of the answer, where a limit is named.
-
-    A call under a token budget that names no max_tokens is given one, so that the budget can hold.
-    """
-    session = share.sessions.get(args.opts.session_id)
-    size = len(args.prompt or "") + len(args.opts.system_prompt or session.system or "")
-    asked = (size + sum(len(text_of(message)) for message in session.messages)) // 4
-    if args.opts.max_tokens is not None or "llm" not in share.grants:
-        return asked, args.opts.max_tokens
-    left = [grant.ledger.left("tokens") for grant in share.grants["llm"].chain()]
-    capped = [tokens for tokens in left if tokens is not None]
-    return asked, max(1, min(RESERVE_TOKENS, *(tokens - asked for tokens in capped))) if capped else None
 
 
 def plan_ping(share: Share, args: PingArgs) -> Plan | Result:
@@ -187,16 +190,20 @@ def wish(share: Share, detail: dict[str, Any]) -> LlmAction | Result:
     return msgspec.structs.replace(target.action, model=model, costs=True)
 
 
-def _target(share: Share, name: str | None, base_url: str | None, api_key: str | None) -> Plan | Result:
+def _provider(share: Share, name: str | None, field: str) -> Provider | Result:
     providers = share.world.providers
     wanted = (name or share.world.default_provider).lower()
     wanted = ALIASES.get(wanted, wanted)
-    provider = providers.get(wanted)
-    if provider is None:
-        known = ", ".join(providers)
-        return results.invalid(
-            "provider", f"one of {known} expected, got {wanted[:80]!r}{nearest(wanted, providers)}"
-        )
+    if wanted in providers:
+        return providers[wanted]
+    known = ", ".join(providers)
+    return results.invalid(field, f"one of {known} expected, got {wanted[:80]!r}{nearest(wanted, providers)}")
+
+
+def _target(share: Share, name: str | None, base_url: str | None, api_key: str | None) -> Plan | Result:
+    provider = _provider(share, name, "provider")
+    if isinstance(provider, dict):
+        return provider
     origin, prefix = provider.origin, provider.prefix
     if base_url is not None:
         try:
@@ -211,43 +218,10 @@ def _target(share: Share, name: str | None, base_url: str | None, api_key: str |
     private = provider.may_be_private if not own else origin.is_literal
     key = api_key if api_key is not None else (None if own else provider.key())
     return Plan(
-        action=LlmAction(
-            provider=provider.name, model=None, origin=origin, own_base_url=own, tokens=0, costs=False
-        ),
+        action=LlmAction(provider=provider.name, model=None, origin=origin, own_base_url=own, costs=False),
         provider=provider,
         prefix=prefix,
         key=key,
         may_be_private=private,
         missing_key=key is None and not own and provider.key_env is not None,
     )
-
-
-def _out_of_range(opts: LlmOptions) -> Result | None:
-    ranges: tuple[tuple[str, float, float], ...] = (
-        ("temperature", 0, 2),
-        ("top_p", 0, 1),
-        ("max_tokens", 1, 1 << 31),
-        ("timeout", 0.001, MAX_TIMEOUT_S),
-        ("connect_timeout", 0.001, MAX_TIMEOUT_S),
-        ("first_token_timeout", 0.001, MAX_TIMEOUT_S),
-        ("idle_timeout", 0.001, MAX_TIMEOUT_S),
-        ("overall_timeout", 0.001, MAX_TIMEOUT_S),
-        ("max_retries", 0, 100),
-        ("num_ctx", 1, 1 << 31),
-        ("thinking", 0, 1 << 31),
-    )
-    for name, low, high in ranges:
-        value = getattr(opts, name)
-        if isinstance(value, int | float) and not low <= value <= high:
-            return results.invalid(name, f"from {low:g} to {high:g} expected, got {value:g}")
-    if isinstance(opts.thinking, str) and opts.thinking not in THINKING:
-        return results.invalid(
-            "thinking", f"one of {', '.join(THINKING)} or a number of tokens expected, got {opts.thinking[:40]!r}"
-        )
-    names = [tool.name for tool in opts.tools or ()]
-    for name in names:
-        if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
-            return results.invalid("tools", f"a name of letters, digits, _ and - expected, got {name[:80]!r}")
-    if len(set(names)) != len(names):
-        return results.invalid("tools", "each name once expected")
-    return None

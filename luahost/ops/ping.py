@@ -7,7 +7,8 @@ import trio
 from luahost.errors import WorldError
 from luahost.gate.permits import LlmAction, Permit
 from luahost.ops import results
-from luahost.ops.llm_plan import PingArgs, Plan
+from luahost.ops.llm_options import PingArgs
+from luahost.ops.llm_plan import Plan
 from luahost.ops.results import Result
 from luahost.ops.world import Emit, Share
 from luahost.wire.wires import wire

@@ -12,6 +12,7 @@ import msgspec
 
 from luahost.errors import ConfigError
 from luahost.gate.hosts import Origin, parse_base_url
+from luahost.ops.prices import Price
 from luahost.transport.settings import Deadlines
 from luahost.values import nearest
 from luahost.wire.retry import RetryPolicy
@@ -28,6 +29,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     model        the model when a script names none; None: the script must
     health_path  what orcs.llm_ping asks for
     may_be_private  its name may stand for a private address; what an operator configures may
+    price        US dollars for a million tokens; None: as the table of prices has it
     deadlines, retry  its defaults, where a script names none
     """
 
@@ -38,6 +40,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None = None
     health_path: str = "/v1/models"
     may_be_private: bool = True
+    price: Price | None = None
     deadlines: Deadlines = Deadlines()
     retry: RetryPolicy = RetryPolicy()
 

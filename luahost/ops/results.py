@@ -42,6 +42,7 @@ def refused(capability: str, refusal: Refusal, **detail: Any) -> Result:
         limit=refusal.limit,
         used=refusal.used,
         grant=refusal.grant or None,
+        retry_after_s=refusal.retry_after_s,
         **detail,
     )
 
@@ -74,6 +75,8 @@ def from_failure(failure: Failure) -> Result:
 _WANTED = re.compile(r"Expected `([^`]+)`, got `([^`]+)`")
 _UNKNOWN = re.compile(r"unknown field `(.*)`", re.DOTALL)
 _MISSING = re.compile(r"missing required field `(.*)`")
+_INDEX = re.compile(r"\[(\d+)\]")  # msgspec counts a list from 0, Lua from 1
+_NUMBER = re.compile(r"\[[^\]]*\]")
 _WORDS = {
     "str": "a text",
     "int": "a whole number",
@@ -89,7 +92,10 @@ _WORDS = {
 def from_validation(problem: msgspec.ValidationError, known: tuple[str, ...]) -> Result:
     """Arguments of the wrong shape, msgspec's words made ours: the field, what was wanted, what came."""
     message, _, place = str(problem).partition(" - at `$")
-    field = place.rstrip("`").removeprefix(".opts").lstrip(".")
+    field = _INDEX.sub(lambda at: f"[{int(at[1]) + 1}]", place.rstrip("`").removeprefix(".opts").lstrip("."))
+    above = _NUMBER.sub("", field) + "." if field else ""
+    known = tuple(name.removeprefix(above) for name in known if name.startswith(above))
+    known = tuple(name for name in known if "." not in name)
     if unknown := _UNKNOWN.search(message):
         name = unknown[1][:100]
         return invalid(f"{field}.{name}" if field else name, f"unknown option{nearest(name, known)}")

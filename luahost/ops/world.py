@@ -7,13 +7,14 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Hashable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import trio
 
 from luahost.gate.grants import Grant
 from luahost.gate.permits import Action
+from luahost.ops import prices
 from luahost.ops.providers import Provider
 from luahost.ops.sessions import Store
 from luahost.transport.settings import TransportSettings
@@ -67,6 +68,7 @@ class World:
 def _make_client(settings: TransportSettings) -> Client:
     from luahost.transport.attempts import Client  # imports all that a call needs, in this thread
 
+    prices.table()
     return Client(settings)
 
 
@@ -91,5 +93,8 @@ class Planned(msgspec.Struct, frozen=True, kw_only=True):
     also: tuple[Action, ...] = ()
 
 
-Emit = Callable[[str], Awaitable[bool]]
-"""Gives a piece of streamed text to the script; False when the script wants no more."""
+Piece = str | dict[str, Any]
+"""Of a stream, as a script gets it: a text, or an event of any type."""
+
+Emit = Callable[[Piece], Awaitable[bool]]
+"""Gives a piece of a stream to the script; False when the script wants no more."""

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from luahost.testing.http1 import Refusal
 
 SHORT_PROMPT_WORDS = 40
+DOWN = "down"  # the name of a model that is always overloaded
 CREATED_UNIX_S = 1_700_000_000  # a constant, so that the same request gets the same bytes
 
 Reply = Callable[[list[dict[str, Any]]], str]
@@ -64,6 +65,57 @@ def default_reply(messages: list[dict[str, Any]]) -> str:
     return f"A text of {len(words)} words. It begins: “{quoted}” It ends: “… {' '.join(words[-6:])}”"
 
 
+# ── answers that fit a schema ───────────────────────────────────────────────────────────────────────────
+
+
+def _schema(body: dict[str, Any]) -> dict[str, Any] | None:
+    """What response_format wants, or None."""
+    wanted = body.get("response_format")
+    if not isinstance(wanted, dict) or wanted.get("type") not in ("json_schema", "json_object"):
+        return None
+    inner = wanted.get("json_schema")
+    schema = inner.get("schema") if isinstance(inner, dict) else None
+    return schema if isinstance(schema, dict) else {"type": "object"}
+
+
+def _filled(schema: dict[str, Any], prompt: str) -> str:
+    """JSON that fits: texts are the prompt's first sentence, numbers its count of words, lists have one item."""
+    sentence = re.match(r".+?[.!?](?=\s|$)", prompt.strip(), re.DOTALL)
+    first = " ".join((sentence.group() if sentence else prompt).split()[:30])
+
+    def fill(wanted: Any, depth: int) -> Any:
+        if not isinstance(wanted, dict) or depth > 20:
+            return None
+        if "const" in wanted:
+            return wanted["const"]
+        if isinstance(wanted.get("enum"), list) and wanted["enum"]:
+            return wanted["enum"][0]
+        for several in ("anyOf", "oneOf", "allOf"):
+            if isinstance(wanted.get(several), list) and wanted[several]:
+                return fill(wanted[several][0], depth + 1)
+        kind = wanted.get("type")
+        kind = kind[0] if isinstance(kind, list) and kind else kind
+        if kind == "string":
+            longest = wanted.get("maxLength")
+            return first[:longest] if isinstance(longest, int) else first
+        if kind in ("integer", "number"):
+            count = len(prompt.split())
+            low, high = wanted.get("minimum", count), wanted.get("maximum", count)
+            return max(low, min(high, count))
+        if kind == "boolean":
+            return True
+        if kind == "array":
+            least = wanted.get("minItems")
+            return [fill(wanted.get("items"), depth + 1)] * (least if isinstance(least, int) and least > 1 else 1)
+        if kind == "object" or "properties" in wanted:
+            properties = wanted.get("properties")
+            members = properties.items() if isinstance(properties, dict) else ()
+            return {name: fill(each, depth + 1) for name, each in members}
+        return None
+
+    return json.dumps(fill(schema, 0), ensure_ascii=False)
+
+
 def _trailing_tools(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     start = len(messages)
     while start and messages[start - 1]["role"] == "tool":
@@ -78,6 +130,8 @@ def _last_user_text(messages: list[dict[str, Any]]) -> str:
 def answer(body: dict[str, Any], reply: Reply = default_reply) -> Answer:
     """Decides the whole answer to one request; raises Refusal for one that makes no sense."""
     messages = _messages(body)
+    if body.get("model") == DOWN:
+        raise Refusal(503, "the model is down", code="overloaded")
     limit = _token_limit(body)
     digest = f"{zlib.crc32(json.dumps(messages, sort_keys=True).encode()):08x}"
     finish, text, calls = "stop", "", _tool_calls(body, messages, digest)
@@ -85,7 +139,9 @@ def answer(body: dict[str, Any], reply: Reply = default_reply) -> Answer:
         finish = "tool_calls"
         completion = sum(len(f"{call.name} {call.arguments}".split()) for call in calls)
     else:
-        text = _before_stop(_spoken(reply, messages), body.get("stop"))
+        schema = _schema(body) if reply is default_reply else None
+        said = _spoken(reply, messages) if schema is None else _filled(schema, _last_user_text(messages))
+        text = _before_stop(said, body.get("stop"))
         pieces = tokens(text)
         if limit is not None and len(pieces) > limit:
             finish, pieces = "length", pieces[:limit]

@@ -45,7 +45,9 @@ class EchoModel(LoopbackServer):
     A prompt of at most 40 words is answered by `You said: <prompt>`, a longer one by a brief extract. A token
     is a word between white space. When tools are offered, each line `call <name> <json object>` of the last
     user message becomes a tool call; tool results at the end are answered by `Tool said: <content>`, joined
-    by spaces. `stop` cuts before `max_completion_tokens` (or `max_tokens`) does; neither cuts a tool call.
+    by spaces. A `response_format` with a schema is answered by JSON that fits it, made of the prompt. The model
+    `down` is always overloaded. `stop` cuts before `max_completion_tokens` (or `max_tokens`) does; neither cuts a
+    tool call.
     """
 
     def __init__(

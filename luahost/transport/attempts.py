@@ -19,7 +19,7 @@ from luahost.transport.client import Answer, Client
 from luahost.transport.settings import Deadlines
 from luahost.wire import retry
 from luahost.wire.decoder import Decoder
-from luahost.wire.events import End, Event, Failure, Retry, Text, Thinking, ToolCall
+from luahost.wire.events import End, Event, Failure, Image, Refusal, Retry, Text, Thinking, ToolCall
 from luahost.wire.failures import stop_reason
 from luahost.wire.messages import Request
 
@@ -192,7 +192,7 @@ class _Attempt:
             if isinstance(event, End):
                 self._end = event
                 return
-            if isinstance(event, Text | Thinking | ToolCall):
+            if isinstance(event, Text | Thinking | Refusal | Image | ToolCall):
                 self.empty = False
                 self.started_content = True
                 held, self.held = self.held, []

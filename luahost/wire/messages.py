@@ -68,7 +68,7 @@ class Message(msgspec.Struct, frozen=True):
     content: str | list[Block]
 
 
-class Tool(msgspec.Struct, frozen=True, omit_defaults=True):
+class Tool(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """A tool as the model sees it; `parameters` is a JSON Schema of type object."""
 
     name: str
@@ -84,7 +84,7 @@ class Conversation(msgspec.Struct, frozen=True):
     tools: list[Tool] = []
 
 
-class Cache(msgspec.Struct, frozen=True, omit_defaults=True):
+class Cache(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """Which prefix the provider is asked to keep: breakpoints behind system, tools, the last `turns` user turns."""
 
     system: bool = False

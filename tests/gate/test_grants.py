@@ -45,13 +45,20 @@ actions = st.builds(
     model=st.sampled_from(NAMES) | st.none(),
     origin=st.sampled_from(ORIGINS),
     own_base_url=st.booleans(),
-    tokens=st.integers(0, 60),
+    input_tokens=st.integers(0, 60),
     costs=st.booleans(),
 )
 
 
 def action(**changes: Any) -> LlmAction:
-    given = {"provider": "p", "model": "m", "origin": ORIGINS[0], "own_base_url": False, "tokens": 1, **changes}
+    given = {
+        "provider": "p",
+        "model": "m",
+        "origin": ORIGINS[0],
+        "own_base_url": False,
+        "input_tokens": 1,
+        **changes,
+    }
     return LlmAction(**given)
 
 
@@ -155,7 +162,7 @@ def test_attenuation_only_narrows(mine: dict[str, Any], theirs: dict[str, Any], 
 
 def test_a_list_of_hosts_below_a_grant_without_one_does_not_admit_a_host_of_the_scripts_own() -> None:
     origin = Origin("https", "a.test", 443)
-    own = LlmAction(provider="ollama", model="m", origin=origin, own_base_url=True, tokens=0)
+    own = LlmAction(provider="ollama", model="m", origin=origin, own_base_url=True)
     for grant, admits in (
         (Grant.llm(), False),
         (Grant.llm().attenuate(hosts=["a.test"]), False),

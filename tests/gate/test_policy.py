@@ -31,7 +31,7 @@ def refused(grant: Grant, now_s: float = 0.0, **changes: Any) -> Refusal:
         ({"hosts": ["b.test"]}, {}, "host_not_allowed", "hosts", "llm:hosts=https://a.test"),
         ({}, {"own_base_url": True}, "host_not_allowed", "hosts", "llm:hosts=a.test"),
         ({"max_calls": 0}, {}, "budget_exceeded", "max_calls", "llm:max_calls=1"),
-        ({"max_tokens": 5}, {"tokens": 6}, "budget_exceeded", "max_tokens", "llm:max_tokens=6"),
+        ({"max_tokens": 5}, {"input_tokens": 6}, "budget_exceeded", "max_tokens", "llm:max_tokens=6"),
         ({"max_concurrency": 0}, {}, "concurrency_limit", "max_concurrency", ""),
     ],
 )

@@ -135,15 +135,15 @@ async def test_an_option_the_wire_does_not_take_is_a_warning_and_not_silence() -
             answer = await vm.run()
         assert "temperature" not in echo.requests[0].body
     assert answer["ok"]
-    assert answer["warnings"][0].startswith("temperature: o3")
+    assert answer["warnings"][0].startswith("temperature is not taken by this model")
 
 
 def test_a_kept_text_stands_in_the_history_once() -> None:
-    from luahost.ops.llm import _Heard
+    from luahost.ops.heard import Heard
     from luahost.wire.events import Keep, Text, ToolCall
     from luahost.wire.messages import TextBlock, ToolUseBlock
 
-    heard = _Heard(lambda: 0.0)
+    heard = Heard(lambda: 0.0)
     signed = {"wire": "gemini", "signature": "abc"}
     for event in (
         Text("Let me "),

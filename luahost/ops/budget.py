@@ -19,6 +19,7 @@ from luahost.gate.ledger import Reservation, Shortage
 from luahost.ops import prices
 from luahost.ops.llm_options import LlmArgs
 from luahost.ops.providers import Provider
+from luahost.ops.session import Session
 from luahost.ops.world import Share
 from luahost.wire.events import Usage
 from luahost.wire.messages import Block, ImageBlock, Message, TextBlock, ThinkingBlock, ToolResultBlock
@@ -47,16 +48,17 @@ def tokens_of(size: int) -> int:
 # ── before ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def prompt_tokens(share: Share, args: LlmArgs) -> int:
+def prompt_tokens(session: Session | None, args: LlmArgs) -> int:
     """An estimate of all that would be sent: system prompt, history, tools, this turn."""
-    opts, session = args.opts, share.sessions.get(args.opts.session_id)
-    size = _length(args.prompt or "") + _length(opts.system_prompt or session.system or "")
+    opts = args.opts
+    system = opts.system_prompt if session is None else opts.system_prompt or session.system
+    size = _length(args.prompt or "") + _length(system or "")
     size += sum(_length(each.content) for each in opts.tool_results or ())
     for data in (opts.tools, opts.response_schema, opts.extra_body):
         if data:
             size += len(msgspec.json.encode(data))
     pictures = len(opts.images or ())
-    for message in session.messages:
+    for message in () if session is None else session.messages:
         if isinstance(message.content, str):
             size += _length(message.content)
         else:
@@ -186,12 +188,12 @@ class Meter:
         return seen
 
 
-def tool_turns(messages: list[Message], answering: bool) -> int:
+def tool_turns(session: Session | None, answering: bool) -> int:
     """Rounds of tool results in a row, this call's with it, since the user last spoke without any."""
-    if not answering:
+    if session is None or not answering:
         return 0
     turns = 1
-    for message in reversed(messages):
+    for message in reversed(session.messages):
         if message.role == "user":
             if not _has_results(message):
                 break

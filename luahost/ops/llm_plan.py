@@ -78,7 +78,8 @@ def plan(share: Share, args: LlmArgs) -> Plan | Result:
     for each in files:
         if isinstance(each, dict):
             return each
-    asked = budget.prompt_tokens(share, args)
+    session = share.sessions.get(opts.session_id) if opts.session_id else None
+    asked = budget.prompt_tokens(session, args)
     answer = budget.answer_limit(share, target.provider, model, asked, opts.max_tokens)
     cost: int | None = 0
     if budget.caps_cost(share):
@@ -93,7 +94,7 @@ def plan(share: Share, args: LlmArgs) -> Plan | Result:
         costs=True,
         streams=streams,
         tools=tuple(tool.name for tool in opts.tools or ()),
-        tool_turns=budget.tool_turns(share.sessions.get(opts.session_id).messages, bool(opts.tool_results)),
+        tool_turns=budget.tool_turns(session, bool(opts.tool_results)),
         extra=llm_options.extra_names(opts),
     )
     return msgspec.structs.replace(

@@ -6,6 +6,7 @@ vLLM and LM Studio listen on loopback by default and take no key.
 
 from __future__ import annotations
 
+import functools
 import os
 
 import msgspec
@@ -57,16 +58,22 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def origin(self) -> Origin:
-        return parse_base_url(self.base_url)[0]
+        return _parsed(self.base_url)[0]
 
     @property
     def prefix(self) -> str:
         """The path in front of the wire's own paths."""
-        return without_version(parse_base_url(self.base_url)[1])
+        return without_version(_parsed(self.base_url)[1])
 
     def key(self) -> str | None:
         """The key from the host's environment, or None. Never stored, never shown."""
         return (os.environ.get(self.key_env) or None) if self.key_env else None
+
+
+@functools.lru_cache(maxsize=256)
+def _parsed(url: str) -> tuple[Origin, str]:
+    """Of an operator's URL, asked for with each call; a script's own is never kept."""
+    return parse_base_url(url)
 
 
 def without_version(path: str) -> str:

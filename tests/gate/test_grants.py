@@ -35,6 +35,15 @@ constraints = st.fixed_dictionaries(
         "hosts": st.lists(st.sampled_from(HOSTS), max_size=3),
         "max_calls": st.integers(0, 5),
         "max_tokens": st.integers(0, 100),
+        "max_output_tokens": st.integers(0, 100),
+        "max_tokens_per_call": st.integers(0, 50),
+        "max_cost_usd": st.sampled_from([0, 0.00001, 0.5, 12.25]),
+        "max_tool_turns": st.integers(0, 3),
+        "max_timeout_s": st.sampled_from([0.5, 60]),
+        "rate": st.sampled_from(["1/s", "10/s", "60/m", "61/m", "500/h"]),
+        "stream": st.booleans(),
+        "tools": st.lists(st.sampled_from(["look", "look_*", "*", "cut"]), max_size=2),
+        "extra": st.booleans() | st.lists(st.sampled_from(["seed", "X-*", "*"]), max_size=2),
         "max_concurrency": st.integers(0, 3),
         "expires_in_s": st.sampled_from([0.5, 1, 10.0, 60, 3600]),
     },
@@ -46,6 +55,12 @@ actions = st.builds(
     origin=st.sampled_from(ORIGINS),
     own_base_url=st.booleans(),
     input_tokens=st.integers(0, 60),
+    output_tokens=st.integers(0, 60),
+    cost_microusd=st.none() | st.integers(0, 10_000_000),
+    streams=st.booleans(),
+    tools=st.lists(st.sampled_from(["look", "look_up", "cut"]), max_size=2).map(tuple),
+    tool_turns=st.integers(0, 4),
+    extra=st.lists(st.sampled_from(["seed", "X-A"]), max_size=2).map(tuple),
     costs=st.booleans(),
 )
 
@@ -83,6 +98,10 @@ def test_a_grant_s_text_reads_back_as_the_same_grant(given_: dict[str, Any]) -> 
         ("llm:models=", Grant.llm(models=[])),
         ("llm:hosts=localhost:8080,https://a.test", Grant.llm(hosts=["localhost:8080", "https://a.test"])),
         ("llm:expires_in_s=1.5", Grant.llm(expires_in_s=1.5)),
+        ("llm:max_cost_usd=0.50", Grant.llm(max_cost_usd=0.5)),
+        ("llm:rate=60/m;stream=false", Grant.llm(rate="60/m", stream=False)),
+        ("llm:extra=true", Grant.llm(extra=True)),
+        ("llm:tools=look_*", Grant.llm(tools=["look_*"])),
     ],
 )
 def test_grant_text_is_read(text: str, same_as: Grant) -> None:
@@ -107,6 +126,11 @@ def test_grant_text_is_read(text: str, same_as: Grant) -> None:
         ("llm:hosts=http://u:p@a.test", "user name"),
         ("llm:hosts=a.test/path", "without a path"),
         ("llm:hosts=a b", "expected"),
+        ("llm:max_cost_usd=nan", "US dollars"),
+        ("llm:max_cost_usd=-1", "US dollars"),
+        ("llm:rate=10", "10/s"),
+        ("llm:rate=0/s", "10/s"),
+        ("llm:stream=yes", "true or false"),
     ],
 )
 def test_wrong_grant_text_says_what_is_wrong(text: str, words: str) -> None:
@@ -156,7 +180,8 @@ def test_attenuation_only_narrows(mine: dict[str, Any], theirs: dict[str, Any], 
     child.given(now)
     permit = decide(child, act, now)
     if isinstance(permit, Permit):
-        assert isinstance(decide(parent, act, now), Permit) or parent.ledger.max_concurrency or parent.ledger.caps
+        used_up = parent.ledger.max_concurrency or parent.ledger.caps or parent.ledger.bucket
+        assert isinstance(decide(parent, act, now), Permit) or used_up
         assert judge(parent, act, now) is None
 
 
@@ -208,6 +233,14 @@ def test_nobody_below_may_do_what_an_ancestor_may_not(steps: list[dict[str, Any]
         ({"expires_in_s": 1}, {"expires_in_s": 2}),
         ({"max_concurrency": 1}, {"max_concurrency": 2}),
         ({"max_tokens": 10}, {"max_tokens": 11}),
+        ({"max_cost_usd": 0.5}, {"max_cost_usd": 0.51}),
+        ({"rate": "10/s"}, {"rate": "11/s"}),
+        ({"rate": "10/s"}, {"rate": "20/m"}),
+        ({"rate": "60/m"}, {"rate": "1000/h"}),
+        ({"tools": ["look_*"]}, {"tools": ["look*"]}),
+        ({"stream": False}, {"stream": True}),
+        ({"extra": ["seed"]}, {"extra": True}),
+        ({"max_timeout_s": 5}, {"max_timeout_s": 6}),
     ],
 )
 def test_widening_is_refused(mine: dict[str, Any], theirs: dict[str, Any]) -> None:

@@ -51,6 +51,8 @@ class OpenCall:
         self.id, self.task, self.op = call.id, call.task, call.op.decode(errors="replace")
         self.scope = trio.CancelScope()  # the act; cancelled when the gate ends the call
         self.life = trio.CancelScope()  # the act and its reply; cancelled when nobody waits any more
+        self.over: trio.Event | None = None  # nobody waits any more: set when nothing of it is left
+        self.after: tuple[OpenCall, ...] = ()  # such calls, which end before this one begins
         self.ended: Refusal | None = None  # the gate ended it
         self.said: list[str] = []  # streamed so far
         self._waiting: list[Piece] = []
@@ -116,6 +118,7 @@ class Bridge:
         self._nursery, self._journal = nursery, journal
         self._grants: dict[str, Grant] = share.grants  # type: ignore[assignment]
         self._open: dict[int, OpenCall] = {}
+        self._ending: dict[int, OpenCall] = {}  # nobody waits for them any more
         self._flights: dict[str, set[OpenCall]] = {kind: set() for kind in KINDS}
         self._table: dict[str, Answerer] = {
             op: self._deny if row.capability else self._answer for op, row in SYSCALLS.items()
@@ -151,16 +154,17 @@ class Bridge:
 
     def begin(self, call: frames.Call) -> None:
         """A VM asked; the reply is sent when there is one. Raises HostFault when the worker must be lying."""
-        if call.id in self._open:
+        if call.id in self._open or call.id in self._ending:
             raise HostFault("a call was numbered twice", kind="worker_lied")
-        if len(self._open) >= frames.MAX_OPEN_CALLS:
+        if len(self._open) >= frames.MAX_OPEN_CALLS or len(self._ending) >= 4 * frames.MAX_OPEN_CALLS:
             raise HostFault(f"more than {frames.MAX_OPEN_CALLS} calls at a time", kind="worker_lied")
         self.calls += 1
         op = call.op.decode(errors="replace")
-        if op in QUICK:
+        if op in QUICK and not self._ending:
             self._reply(call.id, self._at_once(SYSCALLS[op], call))
             return
         entry = self._open[call.id] = OpenCall(call)
+        entry.after = tuple(self._ending.values())
         self._nursery.start_soon(self._run, call, entry)
 
     def ack(self, ack: frames.Ack) -> None:
@@ -177,18 +181,26 @@ class Bridge:
         """The VM's task is gone: so are its calls, and nobody waits for their replies."""
         for entry in list(self._open.values()):
             if task in (0, entry.task):
-                self._open.pop(entry.id, None)
-                entry.life.cancel()
+                self.forget(entry.id)
 
     def forget(self, id: int) -> None:
-        """The VM ended the strand that waited for this call; an answer may be on its way already."""
+        """Nobody waits for this call any more, if there is one: it ends now.
+
+        What the VM asks next finds its session free and its reservation given back.
+        """
         entry = self._open.pop(id, None)
         if entry is not None:
+            entry.over = trio.Event()
+            self._ending[id] = entry
             entry.life.cancel()
 
     async def _run(self, call: frames.Call, entry: OpenCall) -> None:
         try:
             with entry.life:
+                for each in entry.after:
+                    assert each.over is not None
+                    await each.over.wait()
+                entry.after = ()
                 result: Any = None
                 with entry.scope:
                     result = await self._climb(call, entry)
@@ -197,14 +209,18 @@ class Bridge:
                 await entry.taken()  # the script hears the end after what it was given before
                 self._reply(entry.id, result)
         finally:
-            if self._open.get(entry.id) is entry:
-                del self._open[entry.id]
+            self._open.pop(entry.id, None)
+            if entry.over is not None:
+                del self._ending[entry.id]
+                entry.over.set()
 
     async def _climb(self, call: frames.Call, entry: OpenCall) -> Any:
         row = SYSCALLS.get(entry.op)
         if row is None:
             return results.error("not_found", f"no operation {entry.op[:80]!r}")
         try:
+            if entry.op in QUICK:
+                return self._at_once(row, call)
             return await self._table[entry.op](row, call, entry)
         except LuahostError as error:
             return results.error(error.kind, error.message)

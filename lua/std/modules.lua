@@ -1,31 +1,43 @@
 -- require: modules beside the script, read by the host, compiled as text, each run once in this VM.
 --
 -- Written in Lua so that a module's top level may call the host. The cache is ours: a script cannot plant a
--- module under another's name.
+-- module under another's name. A strand that wants what another is just loading waits for it.
 
 local K = ...
 local type, error, setmetatable = K.raw.base.type, K.raw.base.error, K.raw.base.setmetatable
-local call, encode, compile, find = K.call, K.encode, K.compile, K.raw.string.find
+local call, encode, compile, find, strands = K.call, K.encode, K.compile, K.raw.string.find, K.strands
 
-local loaded, loading = {}, {}
-local LOADING = { __close = function(t) loading[t[1]] = nil end }
+local loaded = {}
+local loading = {} -- name → {name, strand} of who runs it
+local LOADING = {
+  __close = function(mark) -- also when the strand is ended meanwhile
+    loading[mark.name] = nil
+    strands.notify(mark)
+  end,
+}
 
 function K.globals.require(name)
   if type(name) ~= "string" then
     error("bad argument #1 to 'require' (string expected, got " .. (name == nil and "no value" or type(name)) .. ")", 2)
   end
-  local value = loaded[name]
-  if value ~= nil then return value end
+  if loaded[name] ~= nil then return loaded[name] end
   if #name > 200 or not find(name, "^[%w_-]+%f[^%w_-]") or find(name, "[^%w_.-]") or find(name, "..", 1, true) or find(name, "%.$") then
     error("module name not allowed: use letters, digits, _ and - with single dots between", 2)
   end
-  if loading[name] then error("module '" .. name .. "' requires itself, directly or through others", 2) end
+  local other = loading[name]
+  while other do
+    if other.strand == strands.current() or not strands.wait(other) then
+      error("module '" .. name .. "' requires itself, directly or through others", 2)
+    end
+    if loaded[name] ~= nil then return loaded[name] end
+    other = loading[name]
+  end
+  local mark <close> = setmetatable({ name = name, strand = strands.current() }, LOADING)
+  loading[name] = mark
   local found = call("module", (encode({ name = name })))
   if not found.ok then error("module '" .. name .. "' not found: " .. found.error, 2) end
   local f, message = compile(found.source, found.name)
   if not f then error("error loading module '" .. name .. "': " .. message, 2) end
-  loading[name] = true
-  local _ <close> = setmetatable({ name }, LOADING) -- also when the task is cancelled meanwhile
   local result = f(name)
   if result == nil then result = true end
   loaded[name] = result

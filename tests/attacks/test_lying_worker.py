@@ -175,6 +175,18 @@ LIES: dict[str, Callable[[Talk], bytes]] = {
     "a call numbered twice": lambda t: t.wants([0, t.task, 1, b"clock.sleep", 5.0], [0, t.task, 1, b"caps", None]),
     "a hundred thousand quick calls": lambda t: t.wants(*([0, t.task, i, b"caps", None] for i in range(100_000))),
     "a hundred thousand calls": lambda t: t.wants(*([0, t.task, i, b"clock.sleep", 5.0] for i in range(100_000))),
+    "a call numbered like one that is just being ended": lambda t: t.wants(
+        [0, t.task, 1, b"clock.sleep", 5.0], [5, 1], [0, t.task, 1, b"clock.sleep", 5.0]
+    ),
+    "a thousand and one calls": lambda t: t.wants(*([0, t.task, i, b"clock.sleep", 5.0] for i in range(1001))),
+    "calls made and dropped without end": lambda t: b"".join(
+        t.wants(*(want for i in range(n, n + 1000) for want in ([0, t.task, i, b"clock.sleep", 5.0], [5, i])))
+        for n in range(0, 10_000, 1000)
+    ),
+    "sixty thousand acknowledgements": lambda t: t.wants(*([1, i, True] for i in range(60_000))),
+    "sixty thousand drops": lambda t: t.wants(*([5, i] for i in range(60_000))),
+    "a drop of a number that is too large": lambda t: t.wants([5, 2**64 - 1]),
+    "a drop of nothing": lambda t: t.wants([5]),
     "more output than its VM may write": lambda t: frames.frame(frames.OUTPUT, t.vm, b"print\0" + b"x" * 300_000),
     "a result of two million tables": lambda t: t.raw_done(
         b"\xdd" + struct.pack(">I", 2_000_000) + b"\x80" * 2_000_000
@@ -285,6 +297,10 @@ HARMLESS: dict[str, Callable[[Talk], bytes]] = {
     ),
     "acknowledgements of calls that are none": lambda t: t.wants(
         [1, 5, True], [1, -1, False], [2, t.task, {"data": 5}]
+    ),
+    "drops of calls that are none": lambda t: t.wants([5, 5], [5, -1], [5, 5], [2, t.task, {"data": 5}]),
+    "a call that is dropped at once": lambda t: t.wants(
+        [0, t.task, 1, b"clock.sleep", 5.0], [5, 1], [5, 1], [1, 1, True], [2, t.task, {"data": 5}]
     ),
     "the same result twice": lambda t: t.wants([2, t.task, {"data": 5}], [2, t.task, {"data": 6}]),
     "statistics that are impossible": lambda t: frames.frame(
@@ -404,6 +420,20 @@ def test_no_lie_takes_the_host_long_or_makes_it_large(arena: Arena) -> None:
             tracemalloc.stop()
         worst = min(arena.call(measure) for _ in range(2))
         assert worst < 0.25, f"{lie}: {worst * 1000:.0f} ms"  # the liar writes its lie in this loop too
+
+
+def test_a_worker_that_always_has_more_to_say_is_only_asked_as_often_as_it_answers(arena: Arena) -> None:
+    async def more(talk: Talk) -> AsyncGenerator[bytes, None]:
+        await talk.step()
+        yield talk.done(LOADED)
+        for n in range(2000):
+            message = await talk.step()
+            assert message[0] == (frames.GO_ON if n else frames.START)
+            yield talk.wants([6])
+        await talk.step()
+        yield talk.done({"data": 5})
+
+    assert arena.call(meet, arena, more) == 5
 
 
 def test_no_process_is_left_of_all_that(arena: Arena) -> None:

@@ -497,6 +497,56 @@ def test_calls_too_large_for_one_step_come_in_the_next() -> None:
     assert vm.most_open == 5
 
 
+# ── modules ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Modules(Played):
+    """A host that has these modules; each takes a second to be read."""
+
+    def __init__(self, **sources: str) -> None:
+        super().__init__()
+        self.sources, self.asked = sources, []  # type: ignore[var-annotated]
+
+    def tell(self, message: bytes) -> None:
+        super().tell(message)
+        for at, (due, call, answer) in enumerate(self._due):
+            if call in self.open and self.open[call].op == b"module" and not isinstance(answer, dict):
+                name = frames.decode(self.open[call].args)["name"]
+                self.asked.append(name)
+                source = self.sources.get(name)
+                found = {"ok": True, "source": (source or "").encode(), "name": f"{name}.lua"}
+                self._due[at] = (due + 1, call, found if source is not None else {"ok": False, "error": "none"})
+        heapq.heapify(self._due)
+
+
+def test_a_module_that_two_strands_want_is_run_once() -> None:
+    vm = Modules(m="times = (times or 0) + 1 orcs.sleep(1) return {times}")
+    assert vm.play(
+        "local r = orcs.map({1, 2, 3}, function() return require 'm' end) return {r[1] == r[3], r[2][1]}"
+    ) == [True, 1]
+    assert vm.asked == ["m"]
+
+
+def test_modules_that_require_each_other_from_two_strands_are_told_so() -> None:
+    vm = Modules(a="orcs.sleep(1) return require 'b'", b="orcs.sleep(1) return require 'a'")
+    said = vm.play("local r = orcs.map({'a', 'b'}, require, {collect = true}) return {r[1].error, r[2].error}")
+    assert all("requires itself" in each for each in said)
+    inside = Modules(a="return orcs.all{function() return require 'a' end}")
+    assert "requires itself" in inside.play("return select(2, pcall(require, 'a'))")
+
+
+def test_a_module_whose_first_load_fails_or_is_ended_is_loaded_by_the_next() -> None:
+    vm = Modules(m="n = (n or 0) + 1 orcs.sleep(5) if n == 1 then error('first') end return n")
+    assert (
+        vm.play("local r = orcs.map({1, 2}, function() return (select(2, pcall(require, 'm'))) end) return r[2]")
+        == 2
+    )
+    ended = Modules(m="orcs.sleep(5) return 'there'")
+    body = "local r = orcs.all{function() return orcs.timeout(3, function() return require 'm' end).ok end, function() orcs.sleep(2) return require 'm' end} return r"
+    assert ended.play(body) == [False, "there"]
+    assert (ended.asked, ended.now) == (["m", "m"], 9.0)
+
+
 # ── streams ─────────────────────────────────────────────────────────────────────────────────────────────
 
 

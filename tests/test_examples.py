@@ -142,6 +142,17 @@ def test_the_tools_example_lets_the_model_look_things_up(here: Path) -> None:
     assert "the model looks up eggs" in ran.err
 
 
+def test_parallel_asks_all_its_questions_and_tells_the_answers_in_their_order(here: Path) -> None:
+    questions = json.dumps({"questions": [f"Question {number}?" for number in range(1, 8)]})
+    command = ["run", str(EXAMPLES / "parallel.lua"), "--config", "echo.toml", "--input", questions]
+    ran = luahost(*command, "--grant", "llm:max_calls=5", cwd=here)
+    lines = ran.out.splitlines()
+    assert [line for line in lines if line[0].isdigit()] == [f"{number}. Question {number}?" for number in range(1, 8)]
+    said = [line.strip() for line in lines if not line[0].isdigit()]
+    assert sorted(said[:5]) == [f"You said: Question {number}?" for number in range(1, 6)]
+    assert said[5:] == ["no answer: budget_exceeded"] * 2
+
+
 def test_summarize_streams_what_the_model_says_of_a_file(here: Path) -> None:
     command = ["run", str(EXAMPLES / "summarize.lua"), "--input", f"@{TOP / 'README.md'}", "--config", "echo.toml"]
     ran = luahost(*command, "--grant", "llm", cwd=here)

@@ -9,6 +9,7 @@ from servers import FaultServer, sequence, status
 from test_llm import config_for
 from trio_tests import echo_config, in_trio
 
+import luahost.transport.attempts  # noqa: F401 - so that no test waits for it
 from luahost import Grant, Host, Source
 from luahost.testing import EchoModel
 

@@ -147,7 +147,9 @@ def test_parallel_asks_all_its_questions_and_tells_the_answers_in_their_order(he
     command = ["run", str(EXAMPLES / "parallel.lua"), "--config", "echo.toml", "--input", questions]
     ran = luahost(*command, "--grant", "llm:max_calls=5", cwd=here)
     lines = ran.out.splitlines()
-    assert [line for line in lines if line[0].isdigit()] == [f"{number}. Question {number}?" for number in range(1, 8)]
+    assert [line for line in lines if line[0].isdigit()] == [
+        f"{number}. Question {number}?" for number in range(1, 8)
+    ]
     said = [line.strip() for line in lines if not line[0].isdigit()]
     assert sorted(said[:5]) == [f"You said: Question {number}?" for number in range(1, 6)]
     assert said[5:] == ["no answer: budget_exceeded"] * 2

@@ -15,6 +15,7 @@ import hashlib
 import logging
 import math
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from typing import Any
 
 import msgspec
@@ -292,7 +293,8 @@ class Bridge:
                 self._bind(entry, permit)
             first = boarded[0][0]
             first.also = tuple(permit for permit, _ in boarded[1:])
-            with trio.CancelScope(deadline=_first_expiry(boarded)) as lifetime:
+            lifetime = trio.CancelScope(deadline=_first_expiry(boarded))
+            with lifetime if lifetime.deadline < math.inf else nullcontext():
                 emit = self._emitter(entry) if getattr(args, "streamed", False) else None
                 result = await row.act(first, plan, args, self.share, emit)
                 if emit is not None:

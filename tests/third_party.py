@@ -4,7 +4,8 @@
     wiremock      breaks connections, and plays scenarios; `expect` tells it what to answer
     llama         llama.cpp's server over a model of one page that always says the same (tests/tiny_model.py)
 
-A fixture skips its test where the server is not installed, and says what is missing. They are looked for in
+A fixture skips its test where the server is not installed, and says what is missing. A server lives as long as one
+file of tests: others count the processes that are left. They are looked for in
 `.servers/`, or in the folder that LUAHOST_TEST_SERVERS names. Sources: SERVERS.md; wiremock.org/docs/simulating-faults.
 """
 
@@ -112,7 +113,6 @@ def _need(program: str, file: Path, how: str = "make test-servers") -> None:
 
 @pytest.fixture(scope="module")
 def aimock() -> Iterator[ThirdParty]:
-    """A fresh one for each file of tests: it counts the answers it gave."""
     _need("node", AIMOCK)
     port = unused_port()
     command = ["node", str(AIMOCK), "-p", str(port), "-h", "127.0.0.1", "-f", str(FIXTURES), "--strict"]
@@ -120,7 +120,7 @@ def aimock() -> Iterator[ThirdParty]:
         yield ThirdParty(url)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def _wiremock() -> Iterator[WireMock]:
     _need("java", WIREMOCK)
     port = unused_port()
@@ -136,7 +136,7 @@ def wiremock(_wiremock: WireMock) -> Iterator[WireMock]:
     yield _wiremock
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def llama() -> Iterator[ThirdParty]:
     if not LLAMA.exists():
         pytest.skip("llama-server is not installed: `make test-servers LLAMA=1` builds it")

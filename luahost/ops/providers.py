@@ -19,6 +19,8 @@ from luahost.values import nearest
 from luahost.wire.retry import RetryPolicy
 from luahost.wire.wires import NAMES
 
+_parsed = functools.lru_cache(256)(parse_base_url)  # each call asks; what a script says does not come here
+
 
 class Provider(msgspec.Struct, frozen=True, kw_only=True):
     """One server.
@@ -52,7 +54,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
                 f"{nearest(self.wire, NAMES)}"
             )
         try:
-            parse_base_url(self.base_url)
+            _parsed(self.base_url)
         except ConfigError as error:
             raise ConfigError(f"providers.{self.name}.{error.message}") from None
 

@@ -77,13 +77,15 @@ class Attempts:
     async def run(self, take: Take) -> None:
         began = trio.current_time()
         overall_s = self._deadlines.overall_s
-        failure = _timeout("overall", f"the call took longer than overall_timeout = {overall_s:g} s")
-        end = End("error", None, failure)
+        end = None
         with trio.CancelScope(deadline=began + overall_s):
             try:
                 end = await self._repeat(take, began)
             except _Stopped:
                 return
+        if end is None:
+            failure = _timeout("overall", f"the call took longer than overall_timeout = {overall_s:g} s")
+            end = End("error", None, failure)
         await take(end)
 
     async def _repeat(self, take: Take, began: float) -> End:

@@ -7,11 +7,11 @@ wire and no session.
 
 from __future__ import annotations
 
+import functools
 import resource
 import ssl
 from collections.abc import AsyncIterator, Callable, Hashable
 from contextlib import asynccontextmanager
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import httpx
 
@@ -25,7 +25,8 @@ from luahost.transport.settings import TransportSettings
 MAX_BODY_BYTES = 10 * 1024 * 1024
 """Of one answer, as it comes and after decompression."""
 
-USER_AGENT = "luahost"
+HEADERS = {"accept": "*/*", "accept-encoding": "gzip, deflate", "user-agent": "luahost"}
+"""Of every request, unless it brings its own."""
 
 
 class Answer:
@@ -33,7 +34,7 @@ class Answer:
 
     def __init__(self, response: httpx.Response) -> None:
         self.status = response.status_code
-        self.headers = dict(response.headers)
+        self.headers = dict(response.headers.items())
         self.queue_s: float = response.extensions["queue_s"]
         self._request = response.request
         self._body: Body = response.extensions["body"]
@@ -75,6 +76,27 @@ def _bounded(size: int) -> int:
     return size
 
 
+class _NoCookies(httpx.Cookies):
+    def extract_cookies(self, response: httpx.Response) -> None:
+        return None
+
+
+class _HttpClient(httpx.AsyncClient):
+    """Has no jar to put a cookie in; httpx would ask one for every answer."""
+
+    @property  # type: ignore[misc]
+    def cookies(self) -> httpx.Cookies:
+        return _NO_COOKIES
+
+
+_NO_COOKIES = _NoCookies()
+_known_url = functools.lru_cache(256)(httpx.URL)
+
+
+def _url(text: str) -> httpx.URL:
+    return _known_url(text) if len(text) < 500 else httpx.URL(text)  # a script's own may be long, and many
+
+
 class Client:
     """Made once per host, inside its event loop."""
 
@@ -85,13 +107,7 @@ class Client:
             max_connections=settings.max_connections or _most_connections(),
             proxy=httpx.URL(settings.proxy) if settings.proxy else None,
         )
-        self._http = httpx.AsyncClient(
-            transport=self.transport,
-            trust_env=False,
-            follow_redirects=False,
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-            headers={"user-agent": USER_AGENT, "accept-encoding": "gzip, deflate"},
-        )
+        self._http = _HttpClient(transport=self.transport, trust_env=False, follow_redirects=False)
 
     @asynccontextmanager
     async def open(
@@ -114,14 +130,17 @@ class Client:
         `on_connected` hears, just before the request is sent, how many seconds it waited for a place.
         """
         try:
-            request = self._http.build_request(
+            request = httpx.Request(
                 method,
-                f"{origin}{path}",
-                headers=headers,
+                _url(f"{origin}{path}"),
+                headers=HEADERS | {name.lower(): value for name, value in headers.items()},
                 content=body,
-                timeout=httpx.Timeout(None, connect=connect_timeout_s),
-                extensions={"may_be_private": may_be_private, "owner": owner}
-                | ({"on_connected": on_connected} if on_connected else {}),
+                extensions={
+                    "timeout": {"connect": connect_timeout_s},
+                    "may_be_private": may_be_private,
+                    "owner": owner,
+                    "on_connected": on_connected,
+                },
             )
         except (httpx.InvalidURL, UnicodeError) as error:
             raise WorldError(f"{origin}: no request can be made: {error}", kind="invalid_request") from None

@@ -20,7 +20,7 @@ import trio
 
 from luahost.transport import addresses, proxy
 from luahost.transport.parser import Parser
-from luahost.transport.pool import Connection, Idle, Key
+from luahost.transport.pool import Connection, Idle, Key, within
 from luahost.transport.queue import Places
 
 SENT_AT_ONCE_BYTES = 64 * 1024
@@ -116,10 +116,8 @@ class Transport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         asked = self._asked(request, await request.aread())
         began = trio.current_time()
-        with trio.move_on_after(asked.timeouts.pool) as waiting:
+        with within(asked.timeouts.pool, httpx.PoolTimeout, "no connection came free"):
             await self._places.acquire(asked.owner)
-        if waiting.cancelled_caught:
-            raise httpx.PoolTimeout("no connection came free")
         asked = asked._replace(queue_s=trio.current_time() - began)
         try:
             connection, parser = await self._send(asked)
@@ -293,7 +291,7 @@ class Transport(httpx.AsyncBaseTransport):
             first=_head(request, absolute=absolute) + (b"" if rest else content),
             rest=rest,
             timeouts=_timeouts(request),
-            on_connected=request.extensions.get("on_connected", _nothing),
+            on_connected=request.extensions.get("on_connected") or _nothing,
             owner=request.extensions.get("owner"),
         )
 

@@ -19,8 +19,6 @@ from luahost.values import nearest
 from luahost.wire.retry import RetryPolicy
 from luahost.wire.wires import NAMES
 
-_parsed = functools.lru_cache(256)(parse_base_url)  # each call asks; what a script says does not come here
-
 
 class Provider(msgspec.Struct, frozen=True, kw_only=True):
     """One server.

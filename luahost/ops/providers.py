@@ -52,7 +52,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
                 f"{nearest(self.wire, NAMES)}"
             )
         try:
-            _parsed(self.base_url)
+            parse_base_url(self.base_url)
         except ConfigError as error:
             raise ConfigError(f"providers.{self.name}.{error.message}") from None
 

@@ -70,7 +70,7 @@ def read_file(path: Path) -> Config:
     """The configuration in a TOML file; ConfigError with one line for whatever is wrong in it."""
     try:
         data = tomllib.loads(read_regular(path, 1 << 20, "configuration").decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: TOML expected: {error}") from None
     try:
         return _config(data)

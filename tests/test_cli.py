@@ -58,6 +58,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (top / "broken.sessions").write_text('{"s": [{"role": "robot"}]}')
     (top / "unknown.toml").write_text("[limits]\nmemory = 1\n")
     (top / "spaced.toml").write_text("this is not TOML")
+    (top / "deep.toml").write_text("a = " + "[" * 5000)
     return top
 
 
@@ -114,6 +115,7 @@ BAD: dict[str, tuple[int, str, list[str]]] = {
     "too little memory": (2, "limits.memory_bytes", ["run", "one.lua", "--memory", "1"]),
     "wrong timeout": (2, "--timeout", ["run", "one.lua", "--timeout", "0"]),
     "missing configuration": (2, "gone.toml does not exist", ["run", "one.lua", "--config", "gone.toml"]),
+    "TOML nested without end": (2, "deep.toml: TOML expected", ["run", "one.lua", "--config", "deep.toml"]),
     "no TOML": (2, "spaced.toml: TOML expected", ["run", "one.lua", "--config", "spaced.toml"]),
     "unknown key": (2, "unknown key 'limits.memory'; did you mean", ["run", "one.lua", "--config", "unknown.toml"]),
     "broken sessions": (2, "broken.sessions: ", ["run", "one.lua", "--sessions", "broken.sessions"]),

@@ -18,6 +18,7 @@ from luahost.errors import ConfigError
 PORTS = {"http": 80, "https": 443}
 
 _PLAIN = re.compile(r"[!-~]+")  # printable ASCII without space
+_NETLOC = re.compile(r"(\[[0-9A-Za-z:.%]*\]|[^\[\]:]*)(:[0-9]*)?")
 _NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)(\.(?!-)[a-z0-9_-]{1,63}(?<!-))*")
 _LOOKS_NUMERIC = re.compile(r"(0x[0-9a-f]*|[0-9]+)(\.(0x[0-9a-f]*|[0-9]+))*")
 
@@ -69,6 +70,8 @@ def parse_base_url(url: str) -> tuple[Origin, str]:
         raise ConfigError(f"base_url: http:// or https:// expected, got {url[:100]!r}")
     if "@" in parts.netloc:
         raise ConfigError("base_url: a user name or password does not belong in a URL; use key_env")
+    if not _NETLOC.fullmatch(parts.netloc):
+        raise ConfigError(f"base_url: a host, or host:port, expected after {parts.scheme}://, got {url[:100]!r}")
     if parts.query or parts.fragment or "?" in url or "#" in url:
         raise ConfigError(f"base_url: no query and no fragment expected, got {url[:100]!r}")
     if "/../" in parts.path + "/" or "/./" in parts.path + "/":

@@ -19,7 +19,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from luahost.values import Value
+from luahost.values import MAX_DEPTH, Value
 
 # ── frames ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -273,27 +273,36 @@ _SIZES: dict[int, tuple[int, int]] = (
     | {0xD0 + n: (1 << n, 0) for n in range(4)}  # signed
     | {0xDC: (2, 0), 0xDD: (4, 0), 0xDE: (2, 0), 0xDF: (4, 0)}  # lists, maps
 )
-_LEAVES = (str, int, float, bool, bytes, type(None))
+_LEAVES = (str, bool, bytes, type(None))
 
 
 def _checked(value: Value) -> Value:
-    """The value, when it is made of nothing but values: MessagePack has times, extensions and odd keys too."""
-    count, todo = 0, [value]
-    while todo:
-        each = todo.pop()
-        count += 1
-        if isinstance(each, dict):
-            if not all(type(key) in (str, bytes) for key in each):
-                raise FrameError("a value with a key that is no text")
-            todo += each.values()
-        elif isinstance(each, list):
-            todo += each
-        elif type(each) not in _LEAVES:
-            raise FrameError(f"a value with a {type(each).__name__} in it")
-        elif type(each) is float and not isfinite(each):
-            raise FrameError("a value with a number that is not finite")
+    """The value, if it is one: MessagePack also has times, extensions, odd keys, larger numbers, and any depth."""
+    count, depth, level = 0, 0, [value]
+    while level:
+        count += len(level)
         if count > MAX_NODES + 1000:
             raise FrameError(f"a value of more than {MAX_NODES} items")
+        if depth > MAX_DEPTH:
+            raise FrameError(f"a value nested more than {MAX_DEPTH} deep")
+        depth += 1
+        below: list[Value] = []
+        for each in level:
+            if isinstance(each, dict):
+                if not all(type(key) in (str, bytes) for key in each):
+                    raise FrameError("a value with a key that is no text")
+                below += each.values()
+            elif isinstance(each, list):
+                below += each
+            elif type(each) is int:
+                if not -(1 << 63) <= each < 1 << 63:
+                    raise FrameError("a value with a whole number of more than 64 bits")
+            elif type(each) is float:
+                if not isfinite(each):
+                    raise FrameError("a value with a number that is not finite")
+            elif type(each) not in _LEAVES:
+                raise FrameError(f"a value with a {type(each).__name__} in it")
+        level = below
     return value
 
 

@@ -201,6 +201,8 @@ LIES: dict[str, Callable[[Talk], bytes]] = {
     "a result with an extension in it": lambda t: t.raw_done(b"\xd4\x05\x00"),
     "a result with a number as key": lambda t: t.raw_done(b"\x81\x01\x02"),
     "a result that is not a number": lambda t: t.raw_done(b"\xcb\x7f\xf8\0\0\0\0\0\0"),
+    "a result that is nested too deep": lambda t: t.raw_done(nested(70)),
+    "a result with a number too large for Lua": lambda t: t.raw_done(pack(2**63)),
     "random bytes": lambda t: random.Random(1).randbytes(100_000),
     "random frames": lambda t: b"".join(
         frames.frame(random.Random(i).choice([4, 5, 4]), t.vm, random.Random(i).randbytes(50)) for i in range(1000)

@@ -21,6 +21,7 @@ REFUSED_URLS = [
     "http://a.test:x", "http://a.test:-1", "http://a.test/\r\nX: 1", "http://a.test/ HTTP/1.1", "http://[::1", "http://[::ffff:127.0.0.1]/", "http://[fe80::1%25eth0]/", "http://127.1/",
     "http://0x7f000001/", "http://2130706433/", "http://LOCALHOST./", "http://a.test./", "http://a.test/../x", "http://a.test/./x", "http://a.test/x/..", "javascript:alert(1)", "http://%31%32%37.0.0.1/",
     "http://b\u00fccher.test/", "http://a.test\x7f/", "https://a.test:443:443/",
+    "http://[::1]a.test/", "http://[::1]1]:80/", "http://[::1]].a.test:80", "http://a[::1]/", "http://[::1][::2]/",
 ]  # fmt: skip
 
 

@@ -9,6 +9,7 @@ import re
 import signal
 import stat
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,6 +26,7 @@ from luahost.gate.constraints import LUA_NAMES
 from luahost.syscalls import SYSCALLS
 from luahost.testing import EchoModel
 from luahost.worker.check import names_of_orcs
+from luahost.workers import zygote
 
 ASK = 'return function(q) local r = orcs.llm(q or "hi") if not r.ok then error(r.error) end return r.content end'
 STREAM = 'return function(q) orcs.llm(q, {session_id = "s", on_delta = orcs.output}) end'
@@ -549,3 +551,39 @@ def test_providers_says_whether_the_key_is_taken(tmp_path: Path) -> None:
     assert "yes; it does not accept the key" in said["wrong"]
     assert re.search(r"yes, \d+ ms", said["right"])
     assert not any("sk-" in text for text in said.values())
+
+
+# ── doctor ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_doctor_tries_each_promise_and_all_of_them_hold_here(tmp_path: Path) -> None:
+    ran = luahost("doctor", "--json", cwd=tmp_path)
+    report = json.loads(ran.out)
+    lines = {line["name"]: line for line in report["lines"]}
+    assert {
+        "system calls",
+        "seccomp",
+        "Landlock",
+        "user",
+        "address space",
+        "death",
+        "memory_bytes",
+        "cpu_s",
+    } <= set(lines)
+    broken = [name for name, line in lines.items() if line["holds"] is False]
+    assert (ran.code == 0) == report["holds"] == (not broken)
+    if sys.platform == "linux" and os.uname().machine == "x86_64":
+        assert not broken, lines
+
+
+def test_doctor_says_what_does_not_hold_and_ends_with_5(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    """The same, where workers run without any cage."""
+    bare = "    from luahost.worker import confine; confine.close = lambda parent, space=0: None\n    confine.drop_privileges = confine.fence_zygote = lambda: None; confine.try_out = confine.Kernel\n    confine.drop_descriptors = lambda fd: __import__('os').dup2(fd, 0)\n"
+    at = zygote._PROGRAM.index("    from luahost")
+    monkeypatch.setattr(zygote, "_PROGRAM", zygote._PROGRAM[:at] + bare + zygote._PROGRAM[at:])
+    assert main(["doctor"]) == 5
+    said = capsys.readouterr().out
+    for name in ("system calls", "seccomp", "no_new_privs", "descriptors", "address space", "death"):
+        assert f"NO  {name}" in said, said
+    assert "a worker can open a file, make a socket, start a process" in said
+    assert said.splitlines()[-1].startswith("does not hold here: system calls, seccomp")

@@ -111,6 +111,19 @@ def check(script: str) -> int:
     return 0
 
 
+@cli.command("doctor")
+@click.option("--json", "json_", is_flag=True, help="The same as one line of JSON.")
+@debug_option
+def examine(json_: bool) -> int:
+    """Tries with real workers which promises hold on this machine, and says so line by line.
+
+    Exit codes: 0 all of them hold, 5 one does not.
+    """
+    from luahost.cli import doctor
+
+    return doctor.doctor(json=json_)
+
+
 @cli.command()
 @click.option("--config", "config_file", metavar="FILE", help="Providers of your own, as TOML.")
 @click.option("--ping/--no-ping", default=True, help="Whether to ask each; its key goes to its own server.")

@@ -19,6 +19,7 @@ import socket
 import struct
 import sys
 import traceback
+from collections.abc import Callable
 
 from luahost.worker import confine, loop
 
@@ -28,20 +29,23 @@ FORK, BURY = 1, 2
 READY, FORKED, BURIED, FAILED = 1, 2, 3, 4  # READY carries confine.Kernel.number()
 
 
-def _become_worker(fd: int, zygote: int, address_space: int, prepared: loop.Prepared) -> None:
+Serve = Callable[[socket.socket, loop.Prepared], None]
+
+
+def _become_worker(fd: int, zygote: int, address_space: int, prepared: loop.Prepared, serve: Serve) -> None:
     """Never returns."""
     status = 1
     try:
         confine.drop_descriptors(fd)
         sock = socket.socket(fileno=confine.SOCKET_FD)
         confine.close(zygote, address_space)
-        loop.run(sock, prepared)
+        serve(sock, prepared)
         status = 0
     finally:
         os._exit(status)
 
 
-def _serve(control: socket.socket, prepared: loop.Prepared) -> None:
+def _serve(control: socket.socket, prepared: loop.Prepared, serve: Serve) -> None:
     me = os.getpid()
     while True:
         data, fds, _, _ = socket.recv_fds(control, REQUEST.size, 1)
@@ -60,7 +64,7 @@ def _serve(control: socket.socket, prepared: loop.Prepared) -> None:
                 control.sendall(ANSWER.pack(FAILED, error.errno or 0))
                 child = -1
             if child == 0:
-                _become_worker(fds[0], me, address_space, prepared)
+                _become_worker(fds[0], me, address_space, prepared, serve)
             for fd in fds:
                 os.close(fd)
             if child > 0:
@@ -73,8 +77,8 @@ def _serve(control: socket.socket, prepared: loop.Prepared) -> None:
             control.sendall(ANSWER.pack(BURIED, status))
 
 
-def main(control_fd: int) -> None:
-    """Boots a VM, says READY, then forks on request until the host closes the socket."""
+def main(control_fd: int, serve: Serve = loop.run) -> None:
+    """Boots a VM, says READY, then forks on request until the host closes the socket; workers `serve`."""
     control = socket.socket(fileno=control_fd)
     try:
         for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -93,7 +97,7 @@ def main(control_fd: int) -> None:
         raise
     control.sendall(ANSWER.pack(READY, kernel.number()))
     try:
-        _serve(control, prepared)
+        _serve(control, prepared, serve)
     except ConnectionError:
         pass
     finally:

@@ -32,6 +32,14 @@ TREE_VMS = 16
 """A tree's worker has address space for so many VMs with full heaps; most heaps are never full."""
 
 
+def address_space(limits: Limits) -> int:
+    """What a worker may map, in bytes, on top of what its zygote has; 0 is no limit."""
+    if limits.isolation == "shared":
+        return 0  # any number of VMs may come; each has its heap limit
+    vms = TREE_VMS if limits.isolation == "tree" else 1
+    return 2 * limits.memory_bytes * vms + 8 * limits.value_bytes + WORKER_SPARE_BYTES
+
+
 class Pool:
     """All workers of one host; the nursery runs their readers, and the watchdog."""
 
@@ -94,15 +102,11 @@ class Pool:
         return worker
 
     async def _spawn(self, limits: Limits) -> Worker:
-        vms = TREE_VMS if limits.isolation == "tree" else 1
-        space = 2 * limits.memory_bytes * vms + 8 * limits.value_bytes + WORKER_SPARE_BYTES
-        if limits.isolation == "shared":
-            space = 0  # any number of VMs may come; each has its heap limit
         for _ in range(2):
             if not self._zygote.alive:
                 self._zygote = Zygote()
             try:
-                pid, sock = await self._zygote.fork(space)
+                pid, sock = await self._zygote.fork(address_space(limits))
             except ZygoteLost as lost:
                 why = str(lost)
                 continue

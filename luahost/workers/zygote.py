@@ -12,7 +12,7 @@ import socket
 import struct
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from luahost.errors import HostFault
 
@@ -36,9 +36,9 @@ _PROGRAM = """\
 import socket, struct, sys
 sys.path[:] = sys.argv[2:]
 try:
-    from luahost.worker.zygote import main
+    from luahost.worker.{program} import main
 except BaseException as error:
-    told = struct.pack("<Bq", 4, 0) + f"{type(error).__name__}: {error}".encode()
+    told = struct.pack("<Bq", 4, 0) + (type(error).__name__ + ": " + str(error)).encode()
     socket.socket(fileno=int(sys.argv[1])).sendall(told)
     raise
 main(int(sys.argv[1]))
@@ -52,12 +52,12 @@ class ZygoteLost(Exception):
 class Zygote:
     """A running zygote process. Not shared between event loops."""
 
-    def __init__(self) -> None:
+    def __init__(self, program: Literal["zygote", "probe"] = "zygote") -> None:
         ours, theirs = socket.socketpair()
         with theirs:
             path = [entry for entry in sys.path if entry]
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-B", "-c", _PROGRAM, str(theirs.fileno()), *path],
+                [sys.executable, "-I", "-B", "-c", _PROGRAM.format(program=program), str(theirs.fileno()), *path],
                 env={},
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,

@@ -56,7 +56,7 @@ def recorded() -> list[bytes]:
 
 
 def check_wire(wire: str) -> Callable[[bytes], None]:
-    module = import_module(f"luahost.wire.{wire}")
+    module = import_module(f"luahost.wire.{wire.replace('-', '_')}")
 
     def check(data: bytes) -> None:
         rng = cuts_of(data)

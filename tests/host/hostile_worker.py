@@ -23,7 +23,7 @@ from typing import Any
 import msgspec
 
 from luahost.vm import frames
-from luahost.worker import confine, loop
+from luahost.worker import confine, zygote
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 LOADED = {"type": "table", "has": {}}
@@ -391,12 +391,12 @@ def _done(act: str, args: Args) -> Args:
     return {"gained": True, "got": got if isinstance(got, dict) else repr(got)}
 
 
-def take_over(without: str) -> None:
-    """Puts itself in the loop's place, with some layers of the cage left out ("", "filter", "all")."""
-    loop.run = run
+def take_over(control_fd: int, without: str) -> None:
+    """Stands in the loop's place, with some layers of the cage left out ("", "filter", "all")."""
     if without in ("filter", "all"):
         confine._filter.exists = False
     if without == "all":
         confine._fence.version = 0
         confine.limit = lambda space: None
         confine.drop_privileges = confine.fence_zygote = lambda: None
+    zygote.main(control_fd, run)

@@ -31,9 +31,7 @@ PROGRAM = """\
 import sys
 sys.path[:] = sys.argv[2:]
 import hostile_worker
-hostile_worker.take_over({without!r})
-from luahost.worker.zygote import main
-main(int(sys.argv[1]))
+hostile_worker.take_over(int(sys.argv[1]), {without!r})
 """
 
 # Without any cage each of these does something, as an ordinary user too: the acts are real.

@@ -6,7 +6,7 @@ READY   = $(VENV)/.ready
 PEERS   = .venv-peers
 SERVERS = .servers
 
-.PHONY: demo test lint tests test-servers test-lua fuzz bench bench-peers venv clean
+.PHONY: demo test lint tests test-servers test-lua fuzz soak bench bench-peers venv clean
 
 demo: $(READY)
 	@$(BIN)/python examples/demo.py $(if $(PROVIDER),--provider $(PROVIDER))
@@ -41,6 +41,10 @@ $(SERVERS)/.ready: Makefile
 SECONDS = 60
 fuzz: $(READY)
 	@$(BIN)/python tests/fuzz --seconds $(SECONDS) $(FUZZ)
+
+# Honest and hostile VMs side by side, 50 at a time.
+soak: $(READY)
+	@$(BIN)/python tests/soak --seconds $(SECONDS)
 
 # BENCH="calls --quick": some floors only, less of everything.
 bench: $(READY)

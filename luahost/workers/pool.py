@@ -25,6 +25,7 @@ from luahost.workers.zygote import Zygote, ZygoteLost
 SHARED_WORKERS = max(1, min(4, os.cpu_count() or 1))
 WATCH_EVERY_S = 0.02
 IDLE_SWEEP_S = 1.0
+GIVE_WAY_S = 0.04  # of CPU in one activation; honest agents wait more than they compute
 CPU_GRACE_S = 0.1  # the VM's own hook comes first: it ends a script gently and knows the line
 WALL_FACTOR, WALL_SPARE_S = 4.0, 5.0  # a step that neither ends nor uses CPU: stopped from outside, or lying
 WORKER_SPARE_BYTES = 192 * 1024 * 1024  # address space for Python, the allocator and buffers
@@ -158,6 +159,8 @@ def _overrun(worker: Worker, now: float) -> LuahostError | None:
         return Exhausted(
             f"the CPU limit of {limit:g} s is used up, in a call that could not be interrupted", limit="cpu_s"
         )
+    if used > GIVE_WAY_S and not worker.gave_way and worker.limits.isolation != "shared":
+        worker.give_way()
     if now - worker.wall_mark_s > limit * WALL_FACTOR + WALL_SPARE_S and used < limit * 0.05:
         return HostFault("the worker neither answers nor works; it was ended", kind="worker_lost")
     return None

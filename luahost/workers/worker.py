@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 RECV_BYTES = 1 << 18
 IDLE_CPU_S = 0.3
 FRAMES_AT_ONCE = 100
+GAVE_WAY_NICE = 15
 UNSENT_BYTES = 1 << 24
 """What may wait for a worker that does not read is what its VMs could hold, and this."""
 
@@ -76,6 +77,7 @@ class Worker:
         self.gone = trio.Event()
         self.steps_open = 0  # VMs with a step under way
         self.steps_begun = 0
+        self.gave_way = False  # runs behind the others
         self._idle_mark: tuple[float, int] | None = None  # CPU clock and steps_begun at the watchdog's last look
         self.cpu_mark_s = 0.0  # the CPU clock when the activation (isolation vm) or the step (others) began
         self.wall_mark_s = 0.0  # the wall clock when the oldest step under way began
@@ -131,12 +133,25 @@ class Worker:
                 with suppress(ProcessLookupError):
                     os.kill(self.pid, signal.SIGKILL)
 
+    def give_way(self) -> None:
+        """It computes for long: the host, and workers that answer quickly, come first from now on.
+
+        Nothing where the kernel does not let us (a host that is root without CAP_SYS_NICE).
+        """
+        self.gave_way = True
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, self.pid, GAVE_WAY_NICE)
+
     # ── what the watchdog reads ─────────────────────────────────────────────────────────────────────────
 
     def begin_activation(self) -> None:
         """A VM that was idle is given work: with a worker of its own, its CPU is counted from here."""
         if self.limits.isolation == "vm":
             self.cpu_mark_s = self.cpu_s()
+            if self.gave_way:
+                with suppress(OSError):  # only root may take it back; else it stays behind the others
+                    os.setpriority(os.PRIO_PROCESS, self.pid, 0)
+                    self.gave_way = False
 
     def step_begins(self) -> None:
         if self.steps_open == 0:

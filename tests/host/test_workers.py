@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -247,6 +248,30 @@ async def test_a_worker_that_works_without_having_a_step_is_ended() -> None:
         used = 9.0
         assert worker.idle_use() is None  # it was asked to
         worker.steps_open = 0
+
+
+@in_trio
+async def test_a_worker_that_computes_for_long_gives_way_to_the_others() -> None:
+    async with Host() as host:
+        spins, waits = [await host.load(Source(text), limits=Limits(cpu_s=0.4)) for text in (SPINS, WAITS)]
+        priorities = []
+
+        async def look() -> None:
+            while True:
+                with suppress(ProcessLookupError):
+                    priorities.append(os.getpriority(os.PRIO_PROCESS, worker_pid(spins)))
+                await trio.sleep(0.01)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(look)
+            with pytest.raises(Exhausted):
+                await spins.run()
+            nursery.cancel_scope.cancel()
+        assert await waits.run() == 1
+        assert max(priorities) > priorities[0] == os.getpriority(os.PRIO_PROCESS, worker_pid(waits))
+
+
+SPINS, WAITS = "return function() while true do end end", "return function() orcs.sleep(0.05) return 1 end"
 
 
 @in_trio

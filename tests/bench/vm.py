@@ -17,7 +17,7 @@ from figures import Figure, Lateness, Report, cpu_of_all, digits, private_bytes
 import luahost
 from luahost import Grant, Host, Limits, Source
 
-OWN, SHARED = Limits(), Limits(isolation="shared")
+OWN, TREE, SHARED = Limits(), Limits(isolation="tree"), Limits(isolation="shared")
 
 READY = Source("return function() return 1 end", "ready.lua")
 FIRST_CALL = Source("orcs.llm('first') return 1", "first.lua")
@@ -29,6 +29,7 @@ WAIT = Source("return function() orcs.sleep(60) end", "wait.lua")
 
 def measure(report: Report, *, quick: bool) -> None:
     trio.run(_own, report, quick)
+    trio.run(_tree, report, quick)
     trio.run(_shared, report, quick)
     trio.run(_system_call, report, quick)
     trio.run(_misbehaving, report, quick)
@@ -76,6 +77,30 @@ async def _own(report: Report, quick: bool) -> None:
         report.row(what, f"{digits(rate)} a second", "≥ 300 a second", rate >= 300)
         both = (time.process_time() - used) / churned
         report.row("    CPU of the host, opened and closed", f"{digits(both * 1e6)} µs")
+
+
+async def _tree(report: Report, quick: bool) -> None:
+    """Children in the worker of their root: what one more VM of a tree costs, as the pool gives it out."""
+    trees, children = (5, 6) if quick else (20, 10)
+    async with Host() as host:
+        pool, opened = host._pool, host._pool.open
+        took, weight = [], []
+        for _ in range(trees):
+            root = await host.load(READY, limits=TREE)
+            pid = root._port.worker.pid
+            before = private_bytes(pid)
+            pool.open = partial(opened, tree=root._port.tree)  # type: ignore[method-assign]
+            for _ in range(children):
+                began = time.perf_counter()
+                vm = await host.load(READY, limits=TREE)
+                took.append(time.perf_counter() - began)
+                report.expect(vm._port.worker.pid == pid, "a child is not in its tree's worker")
+            pool.open = opened  # type: ignore[method-assign]
+            weight.append((private_bytes(pid) - before) / children)
+        child = Figure(took)
+        what = "a VM more in the worker of its tree, ready to run"
+        report.row(what, f"{digits(child.median * 1e3)} ms, p95 {digits(child.at(0.95) * 1e3)} ms")
+        report.row("    private memory, in that worker", Figure(weight).show("KB", 1 / 1024))
 
 
 async def _shared(report: Report, quick: bool) -> None:
@@ -127,6 +152,7 @@ async def _system_call(report: Report, quick: bool) -> None:
     async with Host() as host:
         vm = await host.load(NOW)
         await vm.run(500)
+        beside = {limits.isolation: await host.load(NOW, limits=limits) for limits in (TREE, SHARED)}
         for _ in range(rounds):
             used, worked, began = time.process_time(), cpu_of_all(host._pool.worker_pids), time.perf_counter()
             report.expect(abs(await vm.run(calls) - time.time()) < 60, "orcs.now gave a wrong answer")
@@ -139,11 +165,19 @@ async def _system_call(report: Report, quick: bool) -> None:
                 await trio.lowlevel.wait_readable(ours)
                 ours.recv(100)
             raw_s.append((time.process_time() - used) / calls)
+        others = {}
+        for isolation, vm in beside.items():
+            await vm.run(500)
+            used = time.process_time()
+            await vm.run(calls)
+            others[isolation] = (time.process_time() - used) / calls
     ours.close()
     echo.join(5)
     host_us = Figure(host_s)
     what = "one system call (orcs.now) there and back: CPU of the host"
     report.row(what, host_us.show("µs", 1e6), "≤ 100 µs", host_us.median <= 100e-6)
+    same = ", ".join(f"{isolation} {digits(each * 1e6)} µs" for isolation, each in others.items())
+    report.row("    the same in the other isolations", same)
     report.row("    CPU of the worker", Figure(worker_s).show("µs", 1e6))
     report.row("    by the wall clock", Figure(wall_s).show("µs", 1e6))
     report.row("    32 bytes there and back on trio, CPU of this side", Figure(raw_s).show("µs", 1e6))

@@ -120,6 +120,7 @@ class Bridge:
         self._grants: dict[str, Grant] = share.grants  # type: ignore[assignment]
         self._open: dict[int, OpenCall] = {}
         self._ending: dict[int, OpenCall] = {}  # nobody waits for them any more
+        self._held_bytes = 0  # arguments of the calls under way; an honest VM has room for them itself
         self._flights: dict[str, set[OpenCall]] = {kind: set() for kind in KINDS}
         self._table: dict[str, Answerer] = {
             op: self._deny if row.capability else self._answer for op, row in SYSCALLS.items()
@@ -164,6 +165,14 @@ class Bridge:
         if op in QUICK and not self._ending:
             self._reply(call.id, self._at_once(SYSCALLS[op], call))
             return
+        limits, size = self._port.limits, len(memoryview(call.args))
+        if self._held_bytes and self._held_bytes + size > limits.memory_bytes:
+            message = (
+                f"calls under way hold {self._held_bytes} bytes of arguments; they may hold {limits.memory_bytes}"
+            )
+            self._reply(call.id, results.error("too_large", message))
+            return
+        self._held_bytes += size
         entry = self._open[call.id] = OpenCall(call)
         entry.after = tuple(self._ending.values())
         self._nursery.start_soon(self._run, call, entry)
@@ -210,6 +219,7 @@ class Bridge:
                 await entry.taken()  # the script hears the end after what it was given before
                 self._reply(entry.id, result)
         finally:
+            self._held_bytes -= len(memoryview(call.args))
             self._open.pop(entry.id, None)
             if entry.over is not None:
                 del self._ending[entry.id]

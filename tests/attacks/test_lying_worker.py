@@ -12,6 +12,7 @@ import socket
 import struct
 import subprocess
 import tracemalloc
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 from typing import Any
@@ -107,7 +108,7 @@ class Talk:
         return frames.frame(frames.STEPPED, self.vm, head + value + pack(STATS))
 
 
-async def meet(arena: Arena, tell: Callable[[Talk], AsyncGenerator[bytes, None]]) -> Any:
+async def meet(arena: Arena, tell: Callable[[Talk], AsyncGenerator[bytes, None]], limits: Limits = LIMITS) -> Any:
     """Loads and runs a script in a worker that lies; the result, or the error raised."""
     host, result = arena.host, None
     async with trio.open_nursery() as nursery:
@@ -116,7 +117,7 @@ async def meet(arena: Arena, tell: Callable[[Talk], AsyncGenerator[bytes, None]]
             with trio.fail_after(10):
                 vm = None
                 try:
-                    vm = await host.load(Source("return {}"), grants=[arena.grant()], limits=LIMITS)
+                    vm = await host.load(Source("return {}"), grants=[arena.grant()], limits=limits)
                     result = await vm.request("x", {})
                 except LuahostError as error:
                     result = error
@@ -339,6 +340,28 @@ def test_a_worker_that_vanishes_is_lost(arena: Arena, tell: Callable[[Talk], Asy
     error = arena.call(meet, arena, tell)
     assert isinstance(error, HostFault) and error.kind == "worker_lost"
     assert arena.call(arena.two) == 2
+
+
+def test_the_calls_under_way_hold_no_more_of_the_host_than_a_vm_may_have(arena: Arena) -> None:
+    kinds: list[str] = []
+
+    async def hold(talk: Talk) -> AsyncGenerator[bytes, None]:
+        await talk.step()
+        yield talk.done(LOADED)
+        await talk.step()
+        prompt = {"prompt": "x" * 1_000_000, "opts": {}}
+        yield talk.wants(*([0, talk.task, n, b"llm", prompt] for n in range(8)))
+        while len(kinds) < 8:
+            answer = await talk.step()
+            if answer[0] == frames.REPLY:
+                kinds.append(frames.decode(answer[17:]).get("error_kind", "ok"))
+            if len(kinds) < 8:
+                yield talk.wants()
+        yield talk.done({"data": 5})
+
+    small = Limits(cpu_s=1.0, memory_bytes=4 << 20)
+    assert arena.call(meet, arena, hold, small) == 5
+    assert Counter(kinds) == {"ok": 4, "too_large": 4}
 
 
 def test_a_forged_failure_cannot_pass_for_a_refusal_or_show_control_characters(arena: Arena) -> None:

@@ -13,9 +13,10 @@ local base, kill = K.raw.base, K.kill
 local type, error, xpcall, pcall = base.type, base.error, base.xpcall, base.pcall
 local create, resume, yield, status = K.raw.coroutine.create, K.raw.coroutine.resume, K.raw.coroutine.yield, K.raw.coroutine.status
 local close, isyieldable = K.raw.coroutine.close, K.raw.coroutine.isyieldable
-local next, concat, unpack, min = base.next, K.raw.table.concat, K.raw.table.unpack, K.raw.math.min
-local pack, clock = K.raw.string.pack, K.raw.os.clock
+local next, unpack, min = base.next, K.raw.table.unpack, K.raw.math.min
+local clock, wants = K.raw.os.clock, K.wants
 local HOST, is_task, waiting, resumed = K.HOST, K.tasks, K.waiting, K.resumed
+local say, int, bytes, said_bytes = wants.say, wants.int, wants.bytes, wants.said_bytes
 local decode, failure_of, limits = K.decode, K.failure_of, K.limits
 
 local MAX_CALLS = 1000       -- open at a time (vm/frames.py has the same); further ones wait in line
@@ -42,28 +43,6 @@ local ready, ready_first, ready_last = {}, 1, 0
 local line, line_first, line_last = {}, 1, 0 -- strands whose call waits to be made
 local stuck = {}             -- strands that wait for another strand (S.wait), oldest first
 local closing = false
-local out, wanted, size      -- what this step has to say
-
--- ── what leaves ─────────────────────────────────────────────────────────────────────────────────────────
-
-function S.int(n) return pack(">Bi8", 0xd3, n) end
-
-function S.bytes(s) return pack(">Bs4", 0xc6, s) end -- as bytes: an error's text need not be UTF-8
-
-local int, bytes = S.int, S.bytes
-
-local function say(...)
-  local want = concat({ ... })
-  wanted = wanted + 1
-  out[wanted] = want
-  size = size + #want
-end
-
-S.say = say
-
-function S.begin_step() out, wanted, size = {}, 0, 0 end
-
-function S.end_step() return pack(">BI2", 0xdc, wanted) .. concat(out, "", 1, wanted) end
 
 -- ── calls to the host ───────────────────────────────────────────────────────────────────────────────────
 
@@ -103,7 +82,7 @@ local function ask_waiting()
   while line_first <= line_last and open < MAX_CALLS do
     local strand = line[line_first]
     if not strand.ended then
-      if size + #strand.args > limits.value_bytes + SPARE_BYTES // 2 then return say("\x91\x06") end
+      if said_bytes() + #strand.args > limits.value_bytes + SPARE_BYTES // 2 then return say("\x91\x06") end
       ask(strand, strand.op, strand.args)
       strand.args = nil
     end
@@ -145,7 +124,7 @@ local function proceed(strand, ...)
   end
   if b == CALL then
     -- Nothing else runs in this step, so nothing can end the strand again before the call leaves.
-    if size == 0 and ready_first > ready_last and line_first > line_last and open < MAX_CALLS then return ask(strand, c, d) end
+    if said_bytes() == 0 and ready_first > ready_last and line_first > line_last and open < MAX_CALLS then return ask(strand, c, d) end
     line_last = line_last + 1
     line[line_last], strand.op, strand.args = strand, c, d
   elseif b == ACK then

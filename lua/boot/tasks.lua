@@ -6,12 +6,12 @@
 -- the same bytes in Python.
 
 local K = ...
-local base, kill, strands = K.raw.base, K.kill, K.strands
+local base, kill, strands, wants = K.raw.base, K.kill, K.strands, K.wants
 local type, error, xpcall, next = base.type, base.error, base.xpcall, base.next
 local rawget, collectgarbage, select = base.rawget, base.collectgarbage, base.select
 local unpack, sub, clock = K.raw.string.unpack, K.raw.string.sub, K.raw.os.clock
 local encode, decode, short, failure_of = K.encode, K.decode, K.short, K.failure_of
-local say, int, bytes = strands.say, strands.int, strands.bytes
+local say, int, bytes = wants.say, wants.int, wants.bytes
 
 local tasks = {}             -- id → strand, of what has not ended
 local open = 0               -- how many
@@ -143,7 +143,7 @@ end
 local function step(message)
   local verb, now_s, id, at = unpack("<Bdi8", message)
   K.now_s = now_s
-  strands.begin_step()
+  wants.begin_step()
   local began = clock()
   if kill.reason() == false then
     if open == 0 then
@@ -159,7 +159,7 @@ local function step(message)
   local spent = clock() - began
   used_s = used_s + spent
   say("\x95\x04", int(spent * 1000000 // 1 | 0), int(collectgarbage("count") * 1024 // 1 | 0), int(K.output_bytes()), int(K.output_dropped()))
-  return strands.end_step()
+  return wants.end_step()
 end
 
 -- The host's first word: limits and the random seed. Comes once, before any script.

@@ -74,6 +74,8 @@ local function ask(prompt, opts, apart)
         sent[k] = tointeger(v) or v -- 1e3 is a whole number to people
       elseif k == "tools" then
         sent[k], tools = K.tools_of(v)
+      elseif k == "tool_results" then
+        sent[k] = K.results_of(v)
       else
         sent[k] = v
       end
@@ -86,15 +88,15 @@ local function ask(prompt, opts, apart)
   local heard = {}
   local on_delta, on_event = own.on_delta, own.on_event
   local on_events = (on_delta or on_event) and feeder(on_delta, on_event, heard)
+  local resolving = own.resolve and tools
   local function exchange(text, options)
     local args, message, field = encode({
       prompt = text, opts = options, streamed = on_events ~= nil, events = on_event and "all" or "text",
-      throwaway = apart,
+      throwaway = apart, resolving = resolving and true or nil,
     })
     if not args then return complete(invalid(message, field)) end
     return complete(call("llm", args, on_events))
   end
-  local resolving = own.resolve and tools
   local one = K.with_fallback(exchange, sent, heard, on_event and function(event) give(running(), on_event, event) end)
   if sent.response_schema ~= nil then one = K.structured(one, sent.response_schema, resolving) end
   if resolving then return K.resolve(one, prompt, sent, tools, turns and turns // 1) end

@@ -10,7 +10,7 @@ local K = ...
 local type, next, rawget = K.raw.base.type, K.raw.base.next, K.raw.base.rawget
 local concat, format, huge = K.raw.table.concat, K.raw.string.format, K.raw.math.huge
 local call, encode, pcall, json_encode, tostring = K.call, K.encode, K.pcall, K.json_encode, K.tostring
-local misfit, strands = K.misfit, K.strands
+local misfit, strands, sort = K.misfit, K.strands, K.libs.table.sort
 
 local MAX_TURNS, REMIND_AT = 10, 3
 local CONTINUE = "Continue exactly where you stopped."
@@ -27,6 +27,9 @@ end
 -- What the model is told, and whether it is an error.
 local function run(tool, intent)
   if not tool then return "there is no tool of this name", true end
+  if intent.malformed then
+    return "not run: the arguments are not one JSON object: " .. intent.malformed, true
+  end
   local problem = misfit(intent.params, tool.parameters, "arguments")
   if problem then return problem, true end
   local value = tool.run(intent.params)
@@ -105,6 +108,19 @@ function K.tools_of(given)
     sent[i] = plain
   end
   return sent, tools
+end
+
+-- tool_results as the host takes them: {id, content} each. {[id] = value, …} is another way to write them.
+function K.results_of(given)
+  if type(given) ~= "table" or type(next(given)) ~= "string" then return given end
+  local ids, results = {}, {}
+  for id in next, given do
+    if type(id) ~= "string" then return given end
+    ids[#ids + 1] = id
+  end
+  sort(ids)
+  for i = 1, #ids do results[i] = { id = ids[i], content = as_text(given[ids[i]]) } end
+  return results
 end
 
 -- Asks until the model is done. `one(prompt, sent)` is a single exchange.

@@ -76,9 +76,17 @@ class Heard:
         """Whether anything of an answer came, or came to a good end."""
         return self.first_s is not None or (self.end is not None and self.end.failure is None)
 
+    @property
+    def unreadable(self) -> bool:
+        """Whether the answer is whole, and failed only because the arguments of a call are not one JSON object."""
+        failure = self.end.failure if self.end is not None else None
+        if failure is None or failure.kind != "malformed_tool_call":
+            return False
+        return any(call.arguments is None for call in self.calls) and all(call.name for call in self.calls)
+
     def turn(self) -> Message:
         """The assistant's turn as it is stored. A call cut off by the length limit is not, nor one that the
-        script did not wait for."""
+        script did not wait for. One with unreadable arguments stands without any; its result says why."""
         blocks: list[Block] = []
         text: list[str] = []
 
@@ -96,9 +104,9 @@ class Heard:
                     text[:] = [said] if said else []
                 flush()
                 blocks.append(part.block)
-            elif part.arguments is not None and not self.stopped:
+            elif (part.arguments is not None or self.unreadable) and not self.stopped:
                 flush()
-                blocks.append(ToolUseBlock(part.id, part.name, part.arguments, part.state))
+                blocks.append(ToolUseBlock(part.id, part.name, part.arguments or {}, part.state))
         flush()
         if all(isinstance(block, TextBlock) and block.state is None for block in blocks):
             return Message("assistant", "".join(self.text))

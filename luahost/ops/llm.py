@@ -148,7 +148,8 @@ class _Turn:
         if self._over is not None:
             return self._cut(self._over)
         end = heard.end
-        if not heard.stopped and end is not None and end.failure is not None:
+        answerable = self._args.resolving and heard.unreadable
+        if not heard.stopped and end is not None and end.failure is not None and not answerable:
             billed = _billed(attempts.report.reached, usage is not None, end.failure)
             return self._failed(results.from_failure(end.failure), end.stop_reason, billed)
         return self._succeeded()
@@ -251,7 +252,7 @@ class _Turn:
     def _succeeded(self) -> Result:
         heard, end = self._heard, self._heard.end
         text = "".join(heard.text)
-        whole = [] if heard.stopped else [call for call in heard.calls if call.arguments is not None]
+        calls = [] if heard.stopped else [c for c in heard.calls if c.arguments is not None or heard.unreadable]
         if heard.parts or not heard.stopped:
             turn = [self._user, heard.turn()]
             try:
@@ -259,6 +260,8 @@ class _Turn:
             except Exhausted as full:
                 return self._failed(results.error(full.kind, full.message), "error", "yes")
         stop_reason = "cancelled" if heard.stopped or end is None else end.stop_reason
+        if heard.unreadable:
+            stop_reason = "tool_use"
         result: Result = {
             "ok": True,
             "content": text,
@@ -271,8 +274,12 @@ class _Turn:
             result["should_compact"] = self._session.should_compact(self._args.opts.compact_at)
         if end is not None and end.raw_reason is not None:
             result["raw_finish_reason"] = end.raw_reason
-        if whole:
-            result["intents"] = [{"id": call.id, "name": call.name, "params": call.arguments} for call in whole]
+        if calls:
+            result["intents"] = [
+                {"id": call.id, "name": call.name}
+                | ({"malformed": call.raw[:200]} if call.arguments is None else {"params": call.arguments})
+                for call in calls
+            ]
         if heard.thinking:
             result["thinking"] = "".join(heard.thinking)
         if heard.refusal:

@@ -113,6 +113,9 @@ class LlmArgs(msgspec.Struct, frozen=True):
     streamed: bool = False  # the script has an on_delta or an on_event
     events: Literal["text", "all"] = "text"  # which of a stream's events it wants
     throwaway: bool = False  # its session is not kept
+    resolving: bool = (
+        False  # the script runs the tools: a call with unreadable arguments gets an error as its result
+    )
 
 
 class PingOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -23,6 +23,7 @@ BOOT = (
     "boot/tables.lua",
     "std/output.lua",
     "boot/errors.lua",
+    "boot/wants.lua",
     "boot/strands.lua",
     "boot/tasks.lua",
     "std/options.lua",

@@ -242,6 +242,28 @@ async def test_an_error_of_one_parallel_tool_ends_none_of_the_others() -> None:
 
 
 @in_trio
+async def test_a_call_whose_arguments_cannot_be_read_is_not_run_and_the_model_is_told() -> None:
+    for bad in ('{"s": 0', '["s"]', "null", '{"s": NaN}', "{} {}"):
+        answer, asked, stored = await told(
+            [turn(("read", bad), ("look", "{}"), text="hm "), turn(text="again")],
+            PAIR
+            + "local r = orcs.llm('go', {tools = tools, resolve = true}) return {r.content, table.concat(log, ' ')}",
+        )
+        assert answer == ["hm again", "+look -look"], bad
+        first, second = asked[1]["messages"][2:]
+        assert first["content"] == f"not run: the arguments are not one JSON object: {bad}"
+        assert second["content"] == "look done"
+        assert [block.get("is_error", False) for block in stored[2]["content"]] == [True, False]
+        assert sound(stored)
+
+
+@in_trio
+async def test_without_resolve_such_a_call_is_a_failed_result_and_nothing_is_stored() -> None:
+    answer, _, stored = await told([turn(("read", '{"s": 0'))], PAIR + "return orcs.llm('go', {tools = tools})")
+    assert (answer["ok"], answer["error_kind"], stored) == (False, "malformed_tool_call", [])
+
+
+@in_trio
 async def test_empty_arguments_are_no_arguments() -> None:
     answer, asked, _ = await told(
         [turn(("read", ""), ("look", "  ")), turn(text="fine")],
@@ -267,6 +289,22 @@ async def test_a_turn_that_calls_a_tool_without_run_comes_back_whole_and_is_answ
     )
     assert answer == [True, "tool_use", "hm", 2, 0, "thanks"]
     assert [message["content"] for message in asked[1]["messages"][2:]] == ["read!", "ask_human!"]
+    assert sound(stored)
+
+
+@in_trio
+async def test_results_may_be_given_by_the_id_of_their_call() -> None:
+    answer, asked, stored = await told(
+        [turn(("read", "{}"), ("look", "{}")), turn(text="thanks")],
+        PAIR
+        + """
+        local r, results = orcs.llm('go', {tools = tools}), {}
+        for _, intent in ipairs(r.intents) do results[intent.id] = {name = intent.name} end
+        return orcs.llm(nil, {session_id = r.session_id, tool_results = results}).content
+        """,
+    )
+    assert answer == "thanks"
+    assert [message["content"] for message in asked[1]["messages"][2:]] == ['{"name":"read"}', '{"name":"look"}']
     assert sound(stored)
 
 

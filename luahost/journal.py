@@ -35,6 +35,7 @@ class Record(msgspec.Struct, kw_only=True, omit_defaults=True):
     model: str = ""
     path: str = ""
     program: str = ""
+    method: str = ""
     args_sha256: str = ""
     error_kind: str = ""
     usage: dict[str, Any] = {}

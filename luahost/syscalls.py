@@ -19,6 +19,7 @@ from luahost.ops import (
     exec,
     file_search,
     files,
+    http,
     llm,
     llm_options,
     llm_plan,
@@ -132,6 +133,7 @@ SYSCALLS: dict[str, Syscall] = {
         _gated("remove", files.PathArgs, "fs.delete", files.plan_remove, files.remove),
         _gated("exec", exec.ShellArgs, "exec", exec.plan_shell, exec.run),
         _gated("exec_argv", exec.ExecArgs, "exec", exec.plan_argv, exec.run, exec.ExecOptions),
+        _gated("http", http.HttpArgs, "http", http.plan, http.request, http.HttpOptions),
         Syscall(op="check_command", shape=exec.ShellArgs, act=exec.check_command),
         Syscall(op="module", shape=modules.ModuleArgs, act=modules.module),
     )

@@ -70,6 +70,25 @@ def _number(convert: Callable[[str], Any]) -> Callable[[str], Any]:
     return read
 
 
+def _methods(value: Any) -> tuple[str, ...]:
+    upper = tuple(entry.upper() for entry in _texts(value))
+    if not set(upper) <= set(METHODS):
+        raise ValueError
+    return upper
+
+
+def _path_prefixes(value: Any) -> tuple[str, ...]:
+    if not all(entry.startswith("/") for entry in _texts(value)):
+        raise ValueError
+    return tuple(value)
+
+
+def has_prefix(path: str, prefix: str) -> bool:
+    """Whether a URL's path lies at or below the prefix: whole names, so /v1 does not allow /v10."""
+    bare = prefix.rstrip("/")
+    return path == bare or path.startswith(bare + "/")
+
+
 def _flag(value: Any) -> bool:
     if not isinstance(value, bool):
         raise ValueError  # noqa: TRY004 - as of the other sorts
@@ -197,6 +216,16 @@ ROOTS = Sort("a list of directories", _list_of, _roots, _roots_narrow)
 PATH_GLOBS = Sort("a list of texts", _list_of, _texts, _path_globs_narrow)
 COMMANDS = Sort("a list of commands", _list_of, _commands, _commands_narrow)
 ENV_NAMES = Sort("a list of variables' names", _list_of, _env_names, lambda value, wider: set(value) <= set(wider))
+METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH", "HEAD")
+HTTP_METHODS = Sort(
+    f"some of {', '.join(METHODS)}", _list_of, _methods, lambda value, wider: set(value) <= set(wider)
+)
+PREFIXES = Sort(
+    "a list of paths that begin with /",
+    _list_of,
+    _path_prefixes,
+    lambda value, wider: all(any(has_prefix(each, mine) for mine in wider) for each in value),
+)
 COUNT = Sort("a whole number from 0 on", _number(int), _count, _at_most)
 SECONDS = Sort("seconds above 0", _number(float), _seconds, _at_most)
 DOLLARS = Sort("US dollars from 0 on", _number(float), _dollars, _at_most)
@@ -211,6 +240,11 @@ SORTS: dict[str, Sort] = {
     "roots": ROOTS,
     "globs": PATH_GLOBS,
     "max_bytes": COUNT,
+    "methods": HTTP_METHODS,
+    "paths": PREFIXES,
+    "allow_private": FLAG,
+    "max_response_bytes": COUNT,
+    "max_redirects": COUNT,
     "commands": COMMANDS,
     "env": ENV_NAMES,
     "shell": FLAG,
@@ -318,12 +352,35 @@ class ExecConstraints(Constraints, frozen=True, forbid_unknown_fields=True, omit
     max_output_bytes: int | None = None
 
 
+class HttpConstraints(Constraints, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """What `http` may be narrowed to.
+
+    hosts               the only hosts requests go to, `host[:port]`; https, or http on loopback; other http is
+                        spelt out. Absent: any public one
+    methods             of GET, POST, PUT, DELETE, PATCH, HEAD
+    paths               what a URL's path must begin with, whole names
+    allow_private       names may stand for private addresses; an address in `hosts` is named anyway
+    max_response_bytes  of one answer's body, after decompression; absent: 10 MiB
+    max_redirects       how many are followed, each judged like a request; absent: none
+    timeout_s           seconds for one request, its redirects included; absent: 30
+    """
+
+    hosts: tuple[str, ...] | None = None
+    methods: tuple[str, ...] | None = None
+    paths: tuple[str, ...] | None = None
+    allow_private: bool | None = None
+    max_response_bytes: int | None = None
+    max_redirects: int | None = None
+    timeout_s: float | None = None
+
+
 KINDS: dict[str, type[Constraints]] = {
     "llm": LlmConstraints,
     "fs.read": FileConstraints,
     "fs.write": FileConstraints,
     "fs.delete": FileConstraints,
     "exec": ExecConstraints,
+    "http": HttpConstraints,
 }
 """Every kind of grant and its constraints."""
 
@@ -344,6 +401,7 @@ LUA_NAMES: dict[str, str] = {
     "mv": "fs.write",
     "remove": "fs.delete",
     "exec": "exec",
+    "http": "http",
     "exec_argv": "exec",
 }
 """orcs.NAME → the kind it needs, for `luahost check`; here and not in syscalls, which brings the world with it."""

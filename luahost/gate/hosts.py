@@ -82,6 +82,24 @@ def parse_base_url(url: str) -> tuple[Origin, str]:
     return Origin(parts.scheme, host, port or PORTS[parts.scheme]), parts.path.rstrip("/")
 
 
+_ENCODED_DOTS = re.compile(r"(?:^|/)(?:\.|%2e){1,2}(?:/|$)", re.IGNORECASE)
+
+
+def parse_url(url: str) -> tuple[Origin, str]:
+    """The origin, and what is asked of it, path and query; ConfigError if it is odd. No fragment is kept."""
+    base, mark, query = url.partition("#")[0].partition("?")
+    try:
+        origin, _ = parse_base_url(base)
+    except ConfigError as error:
+        raise ConfigError(error.message.replace("base_url: ", "url: ").replace("; use key_env", "")) from None
+    if not _PLAIN.fullmatch(query or "-"):
+        raise ConfigError("url: a query of printable characters without spaces expected")
+    path = urlsplit(base).path
+    if _ENCODED_DOTS.search(path):
+        raise ConfigError(f"url: a path without dots expected, got {url[:100]!r}")
+    return origin, f"{path or '/'}{mark}{query}"
+
+
 def parse_host(host: str) -> str:
     """A host name or address in its one spelling; ConfigError for any other."""
     lowered = host.lower()

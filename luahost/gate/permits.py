@@ -120,6 +120,25 @@ class ExecAction(Action, frozen=True, kw_only=True):
         return {"program": self.argv[0], "path": self.path}
 
 
+class HttpAction(Action, frozen=True, kw_only=True):
+    """A request: its method, where it goes, and what it asks for (path and query)."""
+
+    method: str
+    origin: Origin
+    target: str
+
+    @property
+    def kind(self) -> str:
+        return "http"
+
+    @property
+    def url_path(self) -> str:
+        return self.target.partition("?")[0]
+
+    def about(self) -> dict[str, Any]:
+        return {"host": str(self.origin), "path": self.url_path, "method": self.method}
+
+
 A = TypeVar("A", bound=Action)
 
 

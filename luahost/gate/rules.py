@@ -6,14 +6,23 @@ of its grants, is in CHAIN_RULES. Budgets are the ledger's, time and revocation 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from luahost.gate import hosts, paths
-from luahost.gate.constraints import ExecConstraints, FileConstraints, LlmConstraints, matches, words
-from luahost.gate.permits import ExecAction, FileAction, LlmAction
+from luahost.gate.constraints import (
+    ExecConstraints,
+    FileConstraints,
+    HttpConstraints,
+    LlmConstraints,
+    has_prefix,
+    matches,
+    words,
+)
+from luahost.gate.permits import ExecAction, FileAction, HttpAction, LlmAction
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -192,6 +201,23 @@ def exec_chain(chain: list[ExecConstraints], action: ExecAction) -> Refusal | No
     )
 
 
+# ── http ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def http(held: HttpConstraints, action: HttpAction) -> Refusal | None:
+    if held.hosts is not None and not hosts.names(held.hosts, action.origin):
+        return outside("http", "host_not_allowed", ("host", str(action.origin)), "hosts", held.hosts)
+    if held.methods is not None and action.method not in held.methods:
+        return outside("http", "permission_denied", ("method", action.method), "methods", held.methods)
+    if held.paths is not None:
+        path = action.url_path
+        # What a server makes of an encoded slash nobody knows.
+        told = not re.search("%2f|%5c", path, re.IGNORECASE)
+        if not told or not any(has_prefix(path, prefix) for prefix in held.paths):
+            return outside("http", "path_not_allowed", ("path", path), "paths", held.paths)
+    return None
+
+
 # ── the tables ──────────────────────────────────────────────────────────────────────────────────────────
 
 RULES: dict[str, Callable[[Any, Any], Refusal | None]] = {
@@ -200,6 +226,7 @@ RULES: dict[str, Callable[[Any, Any], Refusal | None]] = {
     "fs.write": files,
     "fs.delete": files,
     "exec": exec_,
+    "http": http,
 }
 """Kind → what one grant's constraints say to an action of it."""
 

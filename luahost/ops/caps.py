@@ -12,13 +12,14 @@ from luahost.gate.constraints import KINDS
 from luahost.gate.grants import Grant
 from luahost.gate.permits import Action
 from luahost.gate.policy import Refusal, judge, no_grant, short
-from luahost.ops import exec, files, llm_plan, results
+from luahost.ops import exec, files, http, llm_plan, results
 from luahost.ops.results import Result
 from luahost.ops.world import Share
 
 WISHES: dict[str, Callable[[Share, dict[str, Any]], Action | Result]] = {
     "llm": llm_plan.wish,
     "exec": exec.wish,
+    "http": http.wish,
     **{kind: partial(files.wish, kind) for kind in ("fs.read", "fs.write", "fs.delete")},
 }
 """Kind → the action that a detail of orcs.can(kind, detail) describes, or why it is none."""

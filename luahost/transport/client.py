@@ -35,12 +35,18 @@ class Answer:
     def __init__(self, response: httpx.Response) -> None:
         self.status = response.status_code
         self.headers = dict(response.headers.items())
+        self._all_headers = response.headers
         self.queue_s: float = response.extensions["queue_s"]
         self._request = response.request
         self._body: Body = response.extensions["body"]
         self._decoder: Decoder | None = decoder(self.headers.get("content-encoding", ""))
         self._compressed = memoryview(b"")  # received and not yet undone
         self._came_bytes = self._given_bytes = 0
+
+    @property
+    def all_headers(self) -> list[tuple[str, str]]:
+        """Every header line (name in lower case), those that stand more than once too."""
+        return self._all_headers.multi_items()
 
     async def receive(self) -> bytes | None:
         """The next piece of the body, or None at its end. WorldError when it breaks off or is too large."""

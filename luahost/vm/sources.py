@@ -35,6 +35,7 @@ BOOT = (
     "std/files.lua",
     "std/schema.lua",
     "std/exec.lua",
+    "std/http.lua",
     "std/fallback.lua",
     "std/tools.lua",
     "std/structured.lua",

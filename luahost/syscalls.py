@@ -88,6 +88,14 @@ SYSCALLS: dict[str, Syscall] = {
             options=_known(llm_options.PingOptions),
         ),
         Syscall(
+            op="llm_models",
+            shape=llm_options.PingArgs,
+            capability="llm",
+            plan=llm_plan.plan_ping,
+            act=ping.models,
+            options=_known(llm_options.PingOptions),
+        ),
+        Syscall(
             op="sessions.dump",
             shape=session_calls.DumpArgs | None,
             act=session_calls.dump,

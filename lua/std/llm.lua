@@ -1,4 +1,4 @@
--- The language model: orcs.llm, orcs.llm_ping.
+-- The language model: orcs.llm, orcs.llm_ping, orcs.llm_models.
 --
 -- Every call goes to the host, which decides; a refusal is a value ({ok=false, error_kind=…}), never an
 -- error. The closures stay the same whatever is granted or revoked, so a local copy of orcs.llm is as good as
@@ -113,9 +113,14 @@ end
 
 function K.ask_apart(prompt, opts) return ask(prompt, opts, true) end
 
-function orcs.llm_ping(opts)
-  expect_options(opts, 1, "llm_ping")
-  local args, message, field = encode({ opts = opts or {} })
-  if not args then return invalid(message, field) end
-  return call("llm_ping", args)
+local function ask_about(name)
+  return function(opts)
+    expect_options(opts, 1, name)
+    local args, message, field = encode({ opts = opts or {} })
+    if not args then return invalid(message, field) end
+    return call(name, args)
+  end
 end
+
+orcs.llm_ping = ask_about("llm_ping")     -- is the server there, and does it take the key?
+orcs.llm_models = ask_about("llm_models") -- and which models does it have?

@@ -390,6 +390,7 @@ DEFAULT_CAPS: dict[str, dict[str, int]] = {"fs.write": {"calls": 10_000, "bytes"
 LUA_NAMES: dict[str, str] = {
     "llm": "llm",
     "llm_ping": "llm",
+    "llm_models": "llm",
     "read": "fs.read",
     "grep": "fs.read",
     "glob": "fs.read",

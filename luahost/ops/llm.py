@@ -44,6 +44,8 @@ async def complete(
     """One turn. The result is a value whatever happens."""
     assert permit.reservation is not None, "the gate reserves for every completion"
     images = await pictures.blocks(args.opts.images or (), permit.also, share)
+    if not planned.missing_key:
+        await share.world.client()  # the first takes long and cannot be cut short: no session is busy meanwhile
     session = share.sessions.get(args.opts.session_id)
     turn = images if isinstance(images, dict) else _user_turn(session, args, images)
     problem = _problem(planned, share, session, turn) or (turn if isinstance(turn, dict) else None)

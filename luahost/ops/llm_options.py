@@ -25,7 +25,7 @@ MAX_FALLBACKS = 10
 MAX_EXTRA = 32
 
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}")
-_TOOL = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_TOOL = re.compile(r"[^\x00-\x1f\x7f]{1,64}")  # wires that take fewer letters are given another name
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 _HEADER_VALUE = re.compile(r"[ -~]{0,2000}")
 _KEEP_ALIVE = re.compile(r"-?[0-9]{1,9}(\.[0-9]+)?(ms|s|m|h)?")
@@ -227,7 +227,7 @@ def _tools(opts: LlmOptions) -> Iterator[Result]:
     names = [tool.name for tool in opts.tools or ()]
     for number, tool in enumerate(opts.tools or (), 1):
         if not _TOOL.fullmatch(tool.name):
-            text = f"a name of letters, digits, _ and - expected, got {tool.name[:80]!r}"
+            text = f"a name of 1 to 64 characters without control characters expected, got {tool.name[:80]!r}"
             yield results.invalid(f"tools[{number}].name", text)
         yield from _data(f"tools[{number}].parameters", tool.parameters)
     if len(set(names)) != len(names):

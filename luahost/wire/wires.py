@@ -147,6 +147,12 @@ class Wire:
                 return wire("openai-responses", self._provider, self._tables)._spoken
         return spoken
 
+    @property
+    def models_path(self) -> str:
+        """A GET of it lists the models."""
+        path: str = self._spoken.module.models_path
+        return path
+
     def auth_headers(self, key: str | None) -> dict[str, str]:
         """The headers that carry the key; none without one."""
         headers: dict[str, str] = {} if key is None else self._spoken.module.auth_headers(key)

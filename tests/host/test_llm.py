@@ -355,7 +355,7 @@ WRONG = [
     ({"base_url": "http://127.1/"}, "base_url"),
     ({"api_key": "a b"}, "api_key"),
     ({"system_prompt": b"\xff"}, "system_prompt"),
-    ({"tools": [{"name": "a b"}]}, "tools[1].name"),
+    ({"tools": [{"name": "a\nb"}]}, "tools[1].name"),
     ({"tool_results": [{"id": "x", "content": "y"}]}, "tool_results"),
 ]
 
@@ -586,6 +586,54 @@ async def test_a_script_that_dies_of_the_world_raises_world_error() -> None:
         with pytest.raises(WorldError) as caught:
             await vm.run()
     assert caught.value.kind == "connection_refused"
+
+
+LISTINGS = {
+    "openai": {"data": [{"id": "gpt-b"}, {"id": "gpt-a"}, {"id": "other"}, {"no": "id"}, 5]},
+    "gemini": {"models": [{"name": "models/gpt-a"}, {"name": "models/gpt-b"}, {"name": "models/other"}]},
+    "ollama": {"models": [{"name": "gpt-a"}, {"name": "gpt-b"}, {"name": "other"}]},
+}
+
+
+@pytest.mark.parametrize("wire", LISTINGS)
+def test_models_are_listed_on_each_wire_and_only_those_that_the_grant_allows(wire: str) -> None:
+    @in_trio
+    async def case() -> None:
+        body = json.dumps(LISTINGS[wire]).encode()
+        with FaultServer(status(200, body, {"content-type": "application/json"})) as server:
+            async with Host(config_for(server.url, wire=wire)) as host:
+                lua = Source("return function(opts) return orcs.llm_models(opts) end")
+                grant = Grant.llm(models=["gpt-*"], max_calls=0)
+                answer = await (await host.load(lua, grants=[grant])).run({})
+                refused = await (await host.load(lua)).run({})
+                foreign = await (await host.load(lua, grants=[grant])).run({"base_url": "http://10.0.0.1"})
+            assert len(server.requests) == 1
+        assert (answer["ok"], answer["models"]) == (True, ["gpt-a", "gpt-b"]), answer
+        assert (refused["error_kind"], foreign["error_kind"]) == ("permission_denied", "host_not_allowed")
+
+    case()
+
+
+@pytest.mark.parametrize(
+    ("handler", "kind"),
+    [
+        (status(200, b"<html>"), "parse_error"),
+        (status(200, b'{"data": 5}'), "parse_error"),
+        (status(200, b"[" * 100_000), "parse_error"),
+        (status(200, b"x" * (5 << 20)), "too_large"),
+        (status(401), "auth_error"),
+        (hang, "timeout"),
+    ],
+)
+def test_a_listing_that_is_none_is_a_kind(handler: Any, kind: str) -> None:
+    @in_trio
+    async def case() -> None:
+        with FaultServer(handler) as server:
+            async with Host(config_for(server.url)) as host:
+                vm = await host.load(Source("return orcs.llm_models{timeout = 0.3}"), grants=[Grant.llm()])
+                assert (await vm.run())["error_kind"] == kind
+
+    case()
 
 
 @in_trio

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import trio
+
 from luahost.errors import Exhausted
 from luahost.gate.ledger import Shortage
 from luahost.gate.permits import LlmAction, Permit
@@ -38,6 +40,10 @@ if TYPE_CHECKING:  # the transport, and httpx with it, is imported when the firs
     from luahost.transport.client import Answer
 
 
+LEAVING_TICKS = 20
+"""Turns of the event loop that a call which has just been cancelled may need to be out of its session."""
+
+
 async def complete(
     permit: Permit[LlmAction], planned: Plan, args: LlmArgs, share: Share, emit: Emit | None
 ) -> Result:
@@ -47,6 +53,10 @@ async def complete(
     if not planned.missing_key:
         await share.world.client()  # the first takes long and cannot be cut short: no session is busy meanwhile
     session = share.sessions.get(args.opts.session_id)
+    for _ in range(LEAVING_TICKS):
+        if not session.busy:
+            break
+        await trio.lowlevel.checkpoint()
     turn = images if isinstance(images, dict) else _user_turn(session, args, images)
     problem = _problem(planned, share, session, turn) or (turn if isinstance(turn, dict) else None)
     if problem is not None or isinstance(turn, dict):

@@ -188,7 +188,10 @@ def wish(share: Share, detail: dict[str, Any]) -> LlmAction | Result:
     if not isinstance(target, Plan):
         return target
     model = model or (share.world.default_model if provider is None else None) or target.provider.model
-    return msgspec.structs.replace(target.action, model=model, costs=True)
+    priced = not budget.caps_cost(share) or (
+        model is not None and prices.microusd(target.provider, model, Usage(input=0, output=1)) is not None
+    )
+    return msgspec.structs.replace(target.action, model=model, costs=True, cost_microusd=0 if priced else None)
 
 
 def _provider(share: Share, name: str | None, field: str) -> Provider | Result:

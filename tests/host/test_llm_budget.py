@@ -106,6 +106,9 @@ async def test_a_budget_in_dollars_refuses_a_model_without_a_price_but_not_a_ser
         with EchoModel() as echo:
             async with Host(echo_config(echo, key_env="LUAHOST_TEST_KEY", model="nobody-knows")) as host:
                 hosted = await ask(host, "x", grant=Grant.llm(max_cost_usd=1))
+                may = Source("return {orcs.can('llm')}")
+                can, decision = await (await host.load(may, grants=[Grant.llm(max_cost_usd=1)])).run()
+                assert (can, decision["rule"]) == (False, "max_cost_usd")
                 assert echo.calls == 0
             async with Host(echo_config(echo)) as host:
                 own = await ask(host, "x", grant=Grant.llm(max_cost_usd=1))

@@ -7,7 +7,7 @@
 
 local K = ...
 local type, error, next, pcall = K.raw.base.type, K.raw.base.error, K.raw.base.next, K.pcall
-local rawget = K.raw.base.rawget
+local rawget, rawequal, NULL = K.raw.base.rawget, K.raw.base.rawequal, K.values.NULL
 local running, tointeger = K.raw.coroutine.running, K.raw.math.tointeger
 local invalid, expect_options = K.invalid, K.expect_options
 local call, encode, orcs, streaming = K.call, K.encode, K.orcs, K.streaming
@@ -65,7 +65,9 @@ local function ask(prompt, opts, apart)
   local sent, own, tools = {}, {}, nil
   if opts then
     for k, v in next, opts do -- one raw copy: what is checked is what is sent
-      if IN_THE_VM[k] then
+      if rawequal(v, NULL) then
+        -- as if it was not there: options may come out of JSON
+      elseif IN_THE_VM[k] then
         if type(v) ~= IN_THE_VM[k] then
           return complete(invalid(k .. ": a " .. IN_THE_VM[k] .. " expected, got a " .. type(v), k))
         end

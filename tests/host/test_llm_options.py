@@ -111,6 +111,15 @@ async def test_a_number_that_is_none_is_named_where_it_stands() -> None:
 
 
 @in_trio
+async def test_an_option_that_is_null_is_as_if_it_was_not_there() -> None:
+    with EchoModel() as echo:
+        async with Host(echo_config(echo)) as host:
+            lua = "return orcs.llm('x', {response_schema = orcs.null, on_event = orcs.null, stop = orcs.null, tools = orcs.null})"
+            answer = await (await host.load(Source(lua), grants=[Grant.llm()])).run()
+    assert (answer["ok"], answer["content"]) == (True, "You said: x")
+
+
+@in_trio
 async def test_options_go_out_as_they_were_meant_and_whole_numbers_whole() -> None:
     lua = """return orcs.llm('x', {
       seed = 7.0, top_p = 0.5, stop = {'END'}, max_tokens = 50,

@@ -11,6 +11,7 @@ from servers import FaultServer, status
 from trio_tests import echo_config, in_trio
 
 from luahost import Config, Grant, Host, Provider, Source
+from luahost.ops.llm_options import KNOWN
 from luahost.testing import EchoModel
 
 ASK = "return function(a) return orcs.llm(a.prompt, a.opts) end"
@@ -272,3 +273,39 @@ async def test_a_server_that_repeats_the_key_does_not_give_it_to_the_script(monk
                 assert key not in text and key[:8] not in text, text
     finally:
         del os.environ["LUAHOST_TEST_KEY"]
+
+
+ODD = """
+local odd = {true, false, 0, -1, 1.5, 0/0, 1/0, '', 'x', ('y'):rep(300), '\\255', {}, {1}, {x = 1}, {{}}, {{name = 'a'}}, print,
+  coroutine.create(print), setmetatable({}, {__index = error, __len = function() return 9e9 end, __pairs = error})}
+return function(names)
+  local bad, n = orcs.array{}, 0
+  for _, name in ipairs(names) do
+    for i, value in ipairs(odd) do
+      local opts = {max_retries = 0, overall_timeout = 2, fallback = {'down/x'}, resolve = true, tools = {{name = 't'}}}
+      opts[name] = value
+      local fine, r = pcall(orcs.llm, 'p', opts)
+      n = n + 1
+      if not fine and name:sub(1, 3) ~= 'on_' then bad[#bad + 1] = name .. i .. ' raises: ' .. tostring(r) end
+      if fine and not r.ok and (r.error_kind == 'internal' or not r.detail.billed or not r.detail.attempts) then
+        bad[#bad + 1] = name .. i .. ': ' .. r.error_kind .. ': ' .. r.error
+      end
+    end
+  end
+  return {n, bad}
+end"""
+
+
+@in_trio
+async def test_no_option_however_odd_raises_or_breaks_the_host() -> None:
+    names = [name for name in (*KNOWN, "nonsense") if "." not in name]
+    with EchoModel() as echo:
+        providers = {
+            name: Provider(name=name, base_url=echo.url, model=model)
+            for name, model in (("echo", "echo"), ("down", "down"))
+        }
+        async with Host(Config(providers=providers, provider="echo")) as host:
+            vm = await host.load(Source(ODD), grants=[Grant.llm(extra=True)])
+            count, bad = await vm.run(names)
+    assert bad == []
+    assert count == 19 * len(names) > 700

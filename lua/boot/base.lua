@@ -251,9 +251,12 @@ function K.build_globals()
   rawset(string_metatable, "__index", K.libs.string)
 end
 
--- Empties Lua's real globals: lupa looks `debug` up there before every call, and its `python` table is there.
+-- Empties Lua's real globals and its list of loaded libraries: lupa looks `debug` up there before every call, and its `python`
+-- table is there. What nothing of ours holds (io, package, python) is collected.
 function K.empty_real_globals(real)
-  local names = {}
-  for k in next, real do names[#names + 1] = k end
-  for _, k in next, names do real[k] = nil end
+  for _, t in next, { real.package.loaded, real } do
+    local names = {}
+    for k in next, t do names[#names + 1] = k end
+    for _, k in next, names do t[k] = nil end
+  end
 end

@@ -13,8 +13,12 @@ local concat, utf8_len = K.raw.table.concat, K.raw.utf8.len
 local values, limits = K.values, K.limits
 local NULL, ARRAY, shape, refuse = values.NULL, values.ARRAY, values.shape, values.refuse
 
-local FIX = {} -- the one-byte heads, made once
-for i = 0, 255 do FIX[i] = char(i) end
+local FIX = setmetatable({}, { -- the one-byte heads
+  __index = function(t, i)
+    t[i] = char(i)
+    return t[i]
+  end,
+})
 
 -- Encoder state; one value is written at a time, and nothing here yields.
 local buffer, used, bytes, nodes

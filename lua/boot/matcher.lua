@@ -6,89 +6,20 @@
 -- says so. A malformed pattern ends in a node that raises C's error when it is *reached*, as C does. Captures need no undo:
 -- the list is linear, so whoever succeeds has set every capture on its way.
 --
--- Also the error helpers of the guarded libraries: Lua's own words, at the line of the first frame that is not ours.
---
 -- Does not know: lists of more than MAX_NODES items or patterns of more than MAX_PATTERN bytes ("pattern too complex" at once;
 -- C says so only when its 200 levels are used up). One match runs at a time; nothing here calls a script or yields.
 --
--- Sources: lstrlib.c and lauxlib.c of Lua 5.4.8 (behaviour only), SANDBOX.md §4.
+-- Sources: lstrlib.c of Lua 5.4.8 (behaviour only), SANDBOX.md §4.
 
 local K = ...
 local raw = K.raw
 local byte, char, sub, find, gsub, match = raw.string.byte, raw.string.char, raw.string.sub, raw.string.find, raw.string.gsub, raw.string.match
-local concat, mtype, tointeger = raw.table.concat, raw.math.type, raw.math.tointeger
-local type, error, tostring, tonumber, rawget, getmetatable = raw.base.type, raw.base.error, raw.base.tostring, raw.base.tonumber, raw.base.rawget, raw.debug.getmetatable
-local getinfo = raw.debug.getinfo
+local concat, tonumber, raise = raw.table.concat, raw.base.tonumber, K.raise
+K.guarded()
 
 local MAX_NODES, MAX_PATTERN = 10000, 1 << 20
 local MAX_DEPTH = 200 -- MAXCCALLS: nested calls of C's match()
 local C_RUN_NS = 5e6 -- a run of one class is left to C below this estimate
-
--- 1000 instructions for 4 µs: lets the count hook look at the clock before a C call that may take milliseconds. Without it,
--- the few instructions between such calls would let dozens of them pass between two looks.
-local function breathe(turns)
-  for _ = 1, turns or 1000 do end
-end
-
--- ---- errors -------------------------------------------------------------------------------------------------------------
-
-local ours = { [getinfo(1, "S").source] = true } -- sources of the guarded libraries: K.guarded() adds one
-
-local function guarded()
-  ours[getinfo(2, "S").source] = true
-end
-
--- The level (seen by the caller of `outside`) of the first frame that is not ours.
-local function outside()
-  local level = 3
-  local info = getinfo(level, "S")
-  while info and ours[info.source] do
-    level = level + 1
-    info = getinfo(level, "S")
-  end
-  return level - 1
-end
-
-local function raise(message)
-  local info = getinfo(outside(), "Sl")
-  if info and info.currentline > 0 then message = info.short_src .. ":" .. info.currentline .. ": " .. message end
-  error(message, 0)
-end
-
-local function typename(v)
-  local mt = getmetatable(v)
-  local name = type(mt) == "table" and rawget(mt, "__name")
-  return type(name) == "string" and name or type(v)
-end
-
--- "bad argument #n to 'name' (extra)", with the name the script used; methods do not count self.
-local function badarg(n, name, extra)
-  local info = getinfo(outside() - 1, "n")
-  if info and info.namewhat == "method" then
-    n = n - 1
-    if n == 0 then raise("calling '" .. info.name .. "' on bad self (" .. extra .. ")") end
-  end
-  raise("bad argument #" .. n .. " to '" .. (info and info.name or name) .. "' (" .. extra .. ")")
-end
-
-local function expected(n, name, what, v)
-  badarg(n, name, what .. " expected, got " .. typename(v))
-end
-
-local function str(v, n, name) -- luaL_checklstring
-  if type(v) == "string" then return v end
-  if type(v) == "number" then return tostring(v) end
-  expected(n, name, "string", v)
-end
-
-local function int(v, n, name, default) -- luaL_checkinteger, or luaL_optinteger when there is a default
-  if mtype(v) == "integer" then return v end
-  if v == nil and default then return default end
-  local x = v
-  if type(x) == "string" then x = tonumber(x) end
-  if type(x) ~= "number" then expected(n, name, "number", v) end
-  return tointeger(x) or badarg(n, name, "number has no integer representation")
-end
 
 -- ---- classes ------------------------------------------------------------------------------------------------------------
 
@@ -389,5 +320,4 @@ local function capture(nodes, l)
   return sub(S, from[l], to[l] - 1)
 end
 
-K.breathe, K.guarded, K.raise, K.badarg, K.expected, K.str, K.int = breathe, guarded, raise, badarg, expected, str, int
 K.matcher = { parse = parse, compile = compile, capture = capture, class = class }

@@ -5,21 +5,21 @@
 
 local K = ...
 
-local function copy(lib)
-  local t = {}
-  for k, v in next, lib do t[k] = v end
-  return t
+local base = {}
+for k, v in next, _G do
+  if type(v) ~= "table" then base[k] = v end
 end
 
+-- The libraries themselves, which nothing else will hold once the real globals are empty (base.lua).
 K.raw = {
-  base = copy(_G),
-  string = copy(string),
-  table = copy(table),
-  math = copy(math),
-  coroutine = copy(coroutine),
-  utf8 = copy(utf8),
-  debug = copy(debug),
-  os = copy(os),
+  base = base,
+  string = string,
+  table = table,
+  math = math,
+  coroutine = coroutine,
+  utf8 = utf8,
+  debug = debug,
+  os = os,
 }
 K.libs = {}
 

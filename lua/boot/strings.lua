@@ -27,7 +27,7 @@ local S = {}
 for _, name in raw.base.ipairs({ "byte", "char", "len", "lower", "reverse", "sub", "upper", "pack", "packsize", "unpack" }) do
   S[name] = raw.string[name]
 end
-for name, f in raw.base.next, K.patterns do S[name] = f end
+for name, f in raw.base.next, K.patterns.lib do S[name] = f end
 
 function S.rep(s, n, sep)
   if not (type(s) == "string" and mtype(n) == "integer" and sep == nil) then

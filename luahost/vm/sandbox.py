@@ -13,7 +13,7 @@ from typing import Any
 
 import lupa.lua54 as lupa
 
-from luahost.vm.sources import boot_sources
+from luahost.vm.sources import BOOT, PARTS, source
 
 PREPARE_BYTES = 256 * 1024 * 1024
 """Heap limit while booting; the script's own limit is set by open()."""
@@ -26,19 +26,20 @@ return string.dump(f, true)
 """
 
 _LOADER = b"""
-local K, load = { real_globals = _G, post = ... }, load
+local K, load = { real_globals = _G }, load
+K.post, K.fetch = ...
 return function(code) return load(code, "=[luahost]", "b")(K) end
 """
 
 
 @cache
-def _boot_code() -> tuple[bytes, ...]:
+def _code() -> dict[str, bytes]:
     """The trusted files, compiled once per process and stripped: a VM boots in a sixth of the time.
 
     The only bytecode there is: made here, from our own text. Scripts can neither make nor load any.
     """
     compiler = lupa.LuaRuntime(encoding=None)
-    return tuple(compiler.execute(_COMPILE, text, name.encode(), mode="t") for name, text in boot_sources())
+    return {name: compiler.execute(_COMPILE, source(name), name.encode(), mode="t") for name in (*BOOT, *PARTS)}
 
 
 def _deny(*_: object) -> Any:
@@ -68,10 +69,18 @@ class Sandbox:
                 return -1
             return 0
 
-        loader = self._lua.execute(_LOADER, hostcall, mode="t")
+        def fetch(*args: object) -> bytes | int:
+            # As hostcall; and the bytes it returns fit, for a push that fails here would never give the GIL back.
+            try:
+                code = _code()[args[0].decode()]  # type: ignore[attr-defined]
+                return code if self._fits(len(code)) else -2
+            except BaseException:
+                return -1
+
+        loader = self._lua.execute(_LOADER, hostcall, fetch, mode="t")
         result: Any = None
-        for code in _boot_code():
-            result = loader(code)
+        for name in BOOT:
+            result = loader(_code()[name])
         self._step, self._open, self._collect = result
 
     def open(self, message: bytes, memory_bytes: int) -> None:
@@ -81,11 +90,13 @@ class Sandbox:
 
     def has_room_for(self, size: int) -> bool:
         """Whether `size` bytes can be pushed: a push that fails outside a protected call aborts the process."""
-        need = 2 * size + 64 * 1024
-        if self._lua.get_memory_used() + need <= self._lua.get_max_memory():
+        if self._fits(size):
             return True
         self._collect()
-        return bool(self._lua.get_memory_used() + need <= self._lua.get_max_memory())
+        return self._fits(size)
+
+    def _fits(self, size: int) -> bool:
+        return bool(self._lua.get_memory_used() + 2 * size + 64 * 1024 <= self._lua.get_max_memory())
 
     def step(self, message: bytes) -> bytes:
         """One message in, wants out. Raises MemoryError or RuntimeError when the VM broke; it is dead then."""

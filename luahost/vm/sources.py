@@ -12,12 +12,12 @@ from pathlib import Path
 BOOT = (
     "boot/raw.lua",
     "boot/kill.lua",
+    "boot/parts.lua",
     "boot/coroutines.lua",
     "boot/values.lua",
     "boot/codec.lua",
-    "boot/json.lua",
     "boot/base.lua",
-    "boot/matcher.lua",
+    "boot/complaints.lua",
     "boot/patterns.lua",
     "boot/strings.lua",
     "boot/tables.lua",
@@ -27,22 +27,35 @@ BOOT = (
     "boot/strands.lua",
     "boot/tasks.lua",
     "std/options.lua",
-    "std/concurrency.lua",
+    "std/rare.lua",
     "std/data.lua",
     "std/clock.lua",
     "std/caps.lua",
     "std/modules.lua",
     "std/files.lua",
-    "std/schema.lua",
     "std/exec.lua",
     "std/http.lua",
     "std/fallback.lua",
-    "std/tools.lua",
-    "std/structured.lua",
     "std/llm.lua",
     "std/sessions.lua",
     "boot/seal.lua",
 )
+
+"""What every VM runs before its sandbox closes."""
+
+PARTS = (
+    "boot/matcher.lua",
+    "boot/analysis.lua",
+    "boot/ways.lua",
+    "boot/substitution.lua",
+    "boot/sort.lua",
+    "boot/json.lua",
+    "std/concurrency.lua",
+    "std/schema.lua",
+    "std/tools.lua",
+    "std/structured.lua",
+)
+"""What a VM runs when it is first needed (lua/boot/parts.lua)."""
 
 
 @cache
@@ -56,6 +69,6 @@ def root() -> Path:
 
 
 @cache
-def boot_sources() -> tuple[tuple[str, bytes], ...]:
-    """(name, text) of every boot file, in the order they run."""
-    return tuple((name, (root() / name).read_bytes()) for name in BOOT)
+def source(name: str) -> bytes:
+    """The text of a trusted file."""
+    return (root() / name).read_bytes()

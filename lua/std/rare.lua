@@ -1,0 +1,18 @@
+-- What most scripts never call, loaded at the first call: which file holds which function. Such a file runs when a script
+-- already has: it takes from K, never from K.globals.
+
+local K = ...
+local next, later = K.raw.base.next, K.later
+
+local RARE = {
+  ["boot/json.lua"] = { K, "json_parse", "json_encode" },
+  ["std/concurrency.lua"] = { K.orcs, "all", "map", "race", "timeout", "nursery", "spawn" },
+  ["std/schema.lua"] = { K, "misfit" },
+  ["std/tools.lua"] = { K, "tools_of", "results_of", "resolve" },
+  ["std/structured.lua"] = { K, "structured" },
+}
+
+for file, names in next, RARE do
+  local holder = names[1]
+  for i = 2, #names do later(holder, names[i], file) end
+end

@@ -21,8 +21,10 @@ from luahost import Limits
 
 HERE = Path(__file__).resolve().parent
 CASES = sorted((HERE.parent / "attacks" / "cases").glob("*.lua"))
-LIMITS = Limits(cpu_s=0.1, memory_bytes=16 << 20)
+WALL_S = 1.5
+LIMITS = Limits(cpu_s=0.1, memory_bytes=16 << 20, wall_s=WALL_S)
 LATE_S = 2 * LIMITS.cpu_s + 0.25
+WALL_LATE_S = 2 * WALL_S + 0.25  # for what waits for the host
 SIDE_BY_SIDE = 2
 
 WALK = " ".join(line.partition("--")[0].strip() for line in (HERE / "walk.lua").read_text().splitlines())
@@ -153,48 +155,56 @@ def mutant(rng: Random, texts: list[str]) -> str:
 _compiles = lua.LuaRuntime(encoding=None).execute(b"return function(text) return load(text) ~= nil end")
 
 
+async def judge(arena: Arena, body: str) -> None:
+    """Runs the body; raises Finding when an invariant broke."""
+    text = script(body)
+    outcome = await arena.fight(text, "mutant.lua", LIMITS)
+    if outcome.verdict == "CRASHED" and outcome.how != "process kill":
+        raise Finding(f"not one of our errors: {outcome}", body)
+    if outcome.verdict == "SAFE" and outcome.text != "'clean'":
+        raise Finding(f"the walk did not end clean: {outcome}", body)
+    if "FOUND" in outcome.text or SECRET in outcome.text:
+        raise Finding(f"something of the host came out: {outcome}", body)
+    late_s = WALL_LATE_S if "orcs" in body else LATE_S
+    if outcome.wall_s > late_s:
+        again = await arena.fight(text, "mutant.lua", LIMITS)  # the machine may be busy for once
+        if again.wall_s > late_s:
+            raise Finding(f"late: {outcome}", body)
+
+
+def afterwards(arena: Arena) -> None:
+    """What has to hold of the host when all is over."""
+    if arena.call(arena.two) != 2:
+        raise Finding("the host no longer serves", "")
+    if any(SECRET in said for said in arena.said):
+        raise Finding("a secret was put out or audited", "")
+
+
+async def _judge_all(arena: Arena, bodies: list[str]) -> None:
+    gate = trio.CapacityLimiter(SIDE_BY_SIDE)
+
+    async def behind(body: str) -> None:
+        async with gate:
+            await judge(arena, body)
+
+    try:
+        async with trio.open_nursery() as nursery:
+            for body in bodies:
+                nursery.start_soon(behind, body)
+    except* Finding as group:
+        raise _first(group) from None
+
+
 def fuzz(rng: Random, deadline: float) -> int:
     executions = 0
     texts = [path.read_text() for path in CASES]
     with tempfile.TemporaryDirectory() as folder, Arena(Path(folder)) as arena:
-
-        async def one(body: str) -> None:
-            text = script(body)
-            outcome = await arena.fight(text, "mutant.lua", LIMITS)
-            if outcome.verdict == "CRASHED" and outcome.how != "process kill":
-                raise Finding(f"not one of our errors: {outcome}", body)
-            if outcome.verdict == "SAFE" and outcome.text != "'clean'":
-                raise Finding(f"the walk did not end clean: {outcome}", body)
-            if "FOUND" in outcome.text or SECRET in outcome.text:
-                raise Finding(f"something of the host came out: {outcome}", body)
-            if outcome.wall_s > LATE_S:
-                again = await arena.fight(text, "mutant.lua", LIMITS)  # the machine may be busy for once
-                if again.wall_s > LATE_S:
-                    raise Finding(f"late: {outcome}", body)
-
-        async def some(bodies: list[str]) -> None:
-            gate = trio.CapacityLimiter(SIDE_BY_SIDE)
-
-            async def behind(body: str) -> None:
-                async with gate:
-                    await one(body)
-
-            try:
-                async with trio.open_nursery() as nursery:
-                    for body in bodies:
-                        nursery.start_soon(behind, body)
-            except* Finding as group:
-                raise _first(group) from None
-
         try:
             while time.monotonic() < deadline:
                 bodies = [mutant(rng, texts) for _ in range(8)]
-                arena.call(some, bodies)
+                arena.call(_judge_all, arena, bodies)
                 executions += len(bodies)
-            if arena.call(arena.two) != 2:
-                raise Finding("the host no longer serves", "")
-            if any(SECRET in said for said in arena.said):
-                raise Finding("a secret was put out or audited", "")
+            afterwards(arena)
         except Finding as finding:
             finding.executions = executions
             raise

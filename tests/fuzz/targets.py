@@ -15,6 +15,7 @@ import worker_bytes
 from finding import Finding
 from mutated import fuzz as mutated_attacks
 from mutating import ByteTarget
+from programs import fuzz as programs
 
 Target = Callable[[Random, float], int]
 
@@ -30,6 +31,7 @@ TARGETS: dict[str, Target] = {
     "urls": texts.fuzz_urls,
     "configs": texts.fuzz_configs,
     "dumps": texts.fuzz_dumps,
+    "programs": programs,
 }
 
 for _name, _target in TARGETS.items():

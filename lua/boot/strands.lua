@@ -22,7 +22,7 @@ local decode, failure_of, limits = K.decode, K.failure_of, K.limits
 local MAX_CALLS = 1000       -- open at a time (vm/frames.py has the same); further ones wait in line
 local MAX_STRANDS = 10000    -- that have not ended
 local CLOSE_S = 0.1          -- CPU seconds for the <close> variables of what is ended together
-local SPARE_BYTES = 512 * 1024 -- that the wants of a step may be larger than one value
+local SPARE_BYTES = 256 * 1024 -- that the wants of a step may be larger than one value; a frame has room for more
 
 local CALL, ACK, JOIN, WAIT = 1, 2, 3, 4 -- why a strand yields
 
@@ -31,7 +31,8 @@ K.strands = S
 
 -- A strand: {task, co, group, nursery, index,  f, args: what it will run
 --            call: the call it sleeps on, held: streams whose batch it works on,  op, args: the call it wants to make
---            waits: the group it sleeps on,  prev, next: in its group,  ended}
+--            waits: the group it sleeps on, came: the failure that group told it,  key, answer: of S.wait
+--            prev, next: in its group,  ended}
 -- A group:  {items, f, concurrency, collect, first, nursery: what is wanted
 --            parent, members, left, at, results, winner, failed, closed}
 
@@ -82,7 +83,7 @@ local function ask_waiting()
   while line_first <= line_last and open < MAX_CALLS do
     local strand = line[line_first]
     if not strand.ended then
-      if said_bytes() + #strand.args > limits.value_bytes + SPARE_BYTES // 2 then return say("\x91\x06") end
+      if said_bytes() + #strand.args > limits.value_bytes + SPARE_BYTES then return say("\x91\x06") end
       ask(strand, strand.op, strand.args)
       strand.args = nil
     end

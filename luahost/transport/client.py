@@ -136,11 +136,14 @@ class Client:
         `on_connected` hears, just before the request is sent, how many seconds it waited for a place.
         """
         try:
+            url = _url(f"{origin}{path}")
+            framing = {"host": url.netloc.decode()} | ({} if body is None else {"content-length": str(len(body))})
+            given = {name.lower(): value for name, value in headers.items()}
             request = httpx.Request(
                 method,
-                _url(f"{origin}{path}"),
-                headers=HEADERS | {name.lower(): value for name, value in headers.items()},
-                content=body,
+                url,
+                headers=framing | HEADERS | given | framing,
+                stream=httpx.ByteStream(body or b""),  # as a stream: httpx adds nothing and copies nothing
                 extensions={
                     "timeout": {"connect": connect_timeout_s},
                     "may_be_private": may_be_private,

@@ -5,6 +5,8 @@
     provider, model       the defaults for scripts that name none
     [limits]              the fields of Limits; sizes also as text, "64MiB"
     [[grants]]            kind, and its constraints
+    [[models.TABLE]]      what a model takes: pattern, and the facts that differ from wire/models.toml; TABLE is
+                          anthropic, openai, compatible (all others on OpenAI's wire) or gemini
     [transport]           proxy, ca_file, max_connections
 
 Everything unknown is an error that names it. No key stands in a file: key_env names the variable that has it.
@@ -28,6 +30,7 @@ from luahost.ops.prices import Price
 from luahost.ops.providers import PROVIDERS, Provider
 from luahost.transport.settings import Deadlines, TransportSettings
 from luahost.values import SOURCE_BYTES, Limits, Source, nearest, parse_size
+from luahost.wire.models import Models
 from luahost.wire.retry import RetryPolicy
 
 DEFAULT_PROVIDER = "ollama"
@@ -79,12 +82,15 @@ def read_file(path: Path) -> Config:
 
 
 def _config(data: dict[str, Any]) -> Config:
-    known = ("providers", "provider", "model", "limits", "grants", "transport")
+    known = ("providers", "provider", "model", "models", "limits", "grants", "transport")
     _only(data, known, "")
     fields: dict[str, Any] = {}
     providers = dict(PROVIDERS)
     for name, table in _table(data, "providers").items():
         providers[name] = _provider(name, table)
+    if "models" in data:
+        models = _models(_table(data, "models"))
+        providers = {name: msgspec.structs.replace(each, models=models) for name, each in providers.items()}
     fields["providers"] = providers
     for name in ("provider", "model"):
         if name in data:
@@ -136,6 +142,13 @@ def _provider(name: str, table: Any) -> Provider:
     if "base_url" not in table:
         raise ConfigError(f"{where}: base_url is missing")
     return Provider(name=name, **fields)
+
+
+def _models(tables: dict[str, Any]) -> Models:
+    for name, rows in tables.items():
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise ConfigError(f"models.{name}: tables like [[models.{name}]] expected")
+    return Models(tables)
 
 
 def _converted(table: dict[str, Any], kind: type[T], where: str) -> T:

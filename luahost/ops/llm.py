@@ -33,7 +33,7 @@ from luahost.wire.messages import (
     Tool,
     ToolResultBlock,
 )
-from luahost.wire.wires import Decoder, Exchange, wire
+from luahost.wire.wires import Decoder, Exchange
 
 if TYPE_CHECKING:  # the transport, and httpx with it, is imported when the first call is made
     from luahost.transport.attempts import Attempts
@@ -219,7 +219,7 @@ class _Turn:
         )
         tools = [Tool(tool.name, tool.description, llm_options.plain(tool.parameters)) for tool in opts.tools or ()]
         history = mended([*self._session.messages, self._user])
-        spoken = wire(planned.provider.wire, planned.provider.name)
+        spoken = planned.provider.spoken
         return spoken.exchange(Conversation(history, self._system, tools), options)
 
     async def _attempts(self, exchange: Exchange) -> Attempts:

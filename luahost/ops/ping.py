@@ -19,7 +19,6 @@ from luahost.ops.llm_options import PingArgs
 from luahost.ops.llm_plan import Plan
 from luahost.ops.results import Result
 from luahost.ops.world import Emit, Share
-from luahost.wire.wires import wire
 
 MAX_LISTING_BYTES = 4 * 1024 * 1024
 MAX_MODELS = 5000
@@ -79,7 +78,7 @@ async def _get(
     world = share.world
     began = world.monotonic_s()
     about = {"provider": planned.provider.name, "base_url": str(permit.action.origin)}
-    headers = wire(planned.provider.wire, planned.provider.name).auth_headers(planned.key)
+    headers = planned.provider.spoken.auth_headers(planned.key)
     try:
         with trio.fail_after(args.opts.timeout):
             client = await world.client()

@@ -16,8 +16,9 @@ from luahost.gate.hosts import Origin, parse_base_url
 from luahost.ops.prices import Price
 from luahost.transport.settings import Deadlines
 from luahost.values import nearest
+from luahost.wire.models import SHIPPED, Models
 from luahost.wire.retry import RetryPolicy
-from luahost.wire.wires import NAMES
+from luahost.wire.wires import NAMES, Wire, wire
 
 
 class Provider(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,6 +33,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     may_be_private  its name may stand for a private address; what an operator configures may
     price        US dollars for a million tokens; None: as the table of prices has it
     deadlines, retry  its defaults, where a script names none
+    models       which of its models takes what
     """
 
     name: str
@@ -44,6 +46,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     price: Price | None = None
     deadlines: Deadlines = Deadlines()
     retry: RetryPolicy = RetryPolicy()
+    models: Models = SHIPPED
 
     def __post_init__(self) -> None:
         if self.wire not in NAMES:
@@ -64,6 +67,11 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     def prefix(self) -> str:
         """The path in front of the wire's own paths."""
         return without_version(_parsed(self.base_url)[1])
+
+    @property
+    def spoken(self) -> Wire:
+        """How requests to it are written and its answers read."""
+        return wire(self.wire, self.name, self.models)
 
     def key(self) -> str | None:
         """The key from the host's environment, or None. Never stored, never shown."""

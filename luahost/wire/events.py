@@ -137,3 +137,6 @@ class End(msgspec.Struct, frozen=True):
 
 
 Event = Start | Text | Thinking | Refusal | Image | ToolCall | Keep | Usage | Retry | End
+
+SHOWN = (Text, Thinking, Refusal, Image, ToolCall)
+"""What a script can see: once one of these is out, a retry would repeat it."""

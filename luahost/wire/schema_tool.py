@@ -16,7 +16,7 @@ import msgspec
 
 from luahost.wire import schemas
 from luahost.wire.decoder import Around, Decoder
-from luahost.wire.events import End, Event, Keep, Text, ToolCall
+from luahost.wire.events import SHOWN, End, Event, Keep, Text, ToolCall
 from luahost.wire.messages import Conversation, Options, TextBlock, Tool
 
 _DESCRIPTION = "Gives the final answer. Call it once, when the answer is complete, and write nothing else."
@@ -52,6 +52,11 @@ class Reader(Around):
         self._text: list[Event] = []  # waits for the call that makes it void
         self._answered_by_call = False
         self._others = False
+        self._shown = False
+
+    @property
+    def started_content(self) -> bool:
+        return self._shown
 
     def _read(self, events: list[Event]) -> list[Event]:
         out: list[Event] = []
@@ -63,12 +68,14 @@ class Reader(Around):
             elif isinstance(event, Text) or (isinstance(event, Keep) and isinstance(event.block, TextBlock)):
                 self._text.append(event)
             elif isinstance(event, End):
-                if not self._answered_by_call:
+                # Of a stream that broke off nobody knows whether the call would still have come.
+                if not self._answered_by_call and event.stop_reason != "stream_incomplete":
                     out += self._text
                 out.append(self._end(event))
             else:
                 self._others = self._others or isinstance(event, ToolCall)
                 out.append(event)
+        self._shown = self._shown or any(isinstance(event, SHOWN) for event in out)
         return out
 
     def _answer(self, call: ToolCall) -> str:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from luahost.wire.events import End, Event, Image, Keep, Refusal, Start, Text, Thinking, ToolCall, Usage
+from luahost.wire.events import SHOWN, End, Event, Image, Keep, Refusal, Start, Text, Thinking, ToolCall, Usage
 from luahost.wire.messages import (
     Cache,
     Conversation,
@@ -42,7 +42,7 @@ def decode(
     assert decoder.feed(b"data: {}\n\n") == decoder.close() == []
     assert [type(e) for e in events].count(End) == 1
     assert isinstance(events[-1], End)
-    seen = any(isinstance(e, Text | Thinking | ToolCall | Refusal | Image) for e in events)
+    seen = any(isinstance(e, SHOWN) for e in events)
     assert decoder.started_content == seen
     return events
 

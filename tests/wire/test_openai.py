@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from luahost.wire import models, openai
-from luahost.wire.events import End, Event, Failure, Start, Text, Thinking, ToolCall, Usage
+from luahost.wire.events import SHOWN, End, Event, Failure, Start, Text, Thinking, ToolCall, Usage
 from luahost.wire.messages import (
     Conversation,
     Message,

@@ -20,7 +20,7 @@ from luahost.wire import failures
 from luahost.wire.anthropic_frames import Block, Delta, Frame, as_usage, counts, read_frame, refusal, stop_meaning
 from luahost.wire.events import Event, Failure, Keep, Start, StopReason, Text, Thinking
 from luahost.wire.failures import clean
-from luahost.wire.lenient import any_json, dicts, loose
+from luahost.wire.lenient import any_json, dicts, is_cut, loose
 from luahost.wire.messages import ThinkingBlock
 from luahost.wire.sse import SSEEvent
 from luahost.wire.streamed import Streamed
@@ -83,7 +83,7 @@ class Decoder(Streamed):
         for event in events:
             if self.ended:
                 return
-            if event.event == "error":
+            if event.event == "error" and not (cut and is_cut(event.data)):
                 self._error(event.data, out)
                 continue
             try:

@@ -35,7 +35,7 @@ from luahost.wire.gemini_frames import (
     parse_usage,
     read_frame,
 )
-from luahost.wire.lenient import any_json
+from luahost.wire.lenient import any_json, is_cut
 from luahost.wire.messages import ImageBlock, State, TextBlock, ThinkingBlock
 from luahost.wire.sse import BOM, MAX_EVENT_BYTES, EventTooLarge, SSEEvent, SSEParser
 from luahost.wire.tool_calls import Fragment, ToolCalls
@@ -170,7 +170,7 @@ class Decoder(Endings):
         try:
             frame = read_frame(text) or Frame()
         except ValueError:
-            if dropped:
+            if dropped or is_cut(text):
                 self._incomplete(dropped, out)
             else:
                 self._garbage(text, out)
@@ -189,7 +189,7 @@ class Decoder(Endings):
             if self.ended:
                 return
             start = event.data.lstrip()
-            if event.event == "error":
+            if event.event == "error" and not (cut and is_cut(event.data)):
                 self._error_event(event.data, out)
             elif start.startswith(b"[DONE]"):  # not Google's
                 if self.answered:

@@ -31,6 +31,23 @@ def any_json(data: bytes) -> Any:
         raise ValueError("nested too deeply") from error
 
 
+_CUT_WORD = re.compile(r"\s*|-|\.|[eE][+-]?|t|tr|tru|f|fa|fal|fals|n|nu|nul|\\u?[0-9a-fA-F]{0,3}")
+
+
+def is_cut(text: bytes) -> bool:
+    """It is the beginning of a JSON object and not the whole of it."""
+    if not text.startswith(b"{"):
+        return False
+    said = text.decode("utf-8", "replace")
+    try:
+        json.loads(said, strict=False)
+    except json.JSONDecodeError as error:
+        return error.msg.startswith("Unterminated string") or bool(_CUT_WORD.fullmatch(said, error.pos))
+    except RecursionError:
+        return False
+    return False
+
+
 def _without_surrogates(value: dict[str, Any]) -> dict[str, Any]:
     """Half an emoji cannot be written as UTF-8 later; it becomes U+FFFD here."""
     return {key: _SURROGATE.sub("\ufffd", v) if isinstance(v, str) else v for key, v in value.items()}

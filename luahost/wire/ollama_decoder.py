@@ -20,7 +20,7 @@ import msgspec
 from luahost.wire import failures
 from luahost.wire.endings import KEPT_OF_AN_ERROR, Endings
 from luahost.wire.events import Event, Keep, Start, StopReason, Text, Thinking, Usage
-from luahost.wire.lenient import NOT_READ, any_json, loose
+from luahost.wire.lenient import NOT_READ, any_json, is_cut, loose
 from luahost.wire.messages import ThinkingBlock
 from luahost.wire.sse import BOM, MAX_EVENT_BYTES
 from luahost.wire.tool_calls import Fragment, ToolCalls
@@ -138,7 +138,7 @@ class Decoder(Endings):
             return out
         self._line(whole, out)
         text = whole.removeprefix(BOM).strip()
-        cut = dropped or self._read_any or (self._streamed and text[:1] in (b"", b"{"))
+        cut = dropped or self._read_any or is_cut(text) or (self._streamed and text[:1] in (b"", b"{"))
         if not self.ended and cut:
             self._incomplete(dropped, out)
         elif not self.ended:

@@ -19,7 +19,7 @@ from typing import Any
 
 from luahost.wire import failures, pictures
 from luahost.wire.events import Event, Failure, Image, Keep, Refusal, Start, StopReason, Text, Thinking, Usage
-from luahost.wire.lenient import NOT_READ, any_json
+from luahost.wire.lenient import NOT_READ, any_json, is_cut
 from luahost.wire.messages import State, ThinkingBlock
 from luahost.wire.openai_frames import (
     Delta,
@@ -81,7 +81,7 @@ class Decoder(Streamed):
         for event in events:
             if self.ended:
                 return
-            if event.event == "error":
+            if event.event == "error" and not (cut and is_cut(event.data)):
                 self._error_event(event.data, out)
                 continue
             try:
@@ -117,8 +117,9 @@ class Decoder(Streamed):
         self._in_band(value, out)
 
     def _frame(self, frame: Frame, out: list[Event]) -> None:
-        if frame.usage is not None:
-            self._usage = parse_usage(frame.usage) or self._usage
+        if frame.usage is not None or frame.x_groq is not None:
+            groq = frame.x_groq.get("usage") if isinstance(frame.x_groq, dict) else None
+            self._usage = parse_usage(frame.usage or groq) or self._usage
         if frame.error:
             self._reason = next((c.finish_reason for c in frame.choices or () if c.finish_reason), self._reason)
             self._in_band({"error": frame.error}, out)

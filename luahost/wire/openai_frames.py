@@ -56,6 +56,7 @@ class Frame(msgspec.Struct, gc=False):
     id: str | None = None
     model: str | None = None
     usage: Any = None
+    x_groq: Any = None  # Groq's: the usage stands in it
     error: Any = None
 
 

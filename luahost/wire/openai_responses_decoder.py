@@ -32,7 +32,7 @@ from luahost.wire.events import (
     ToolCall,
     Usage,
 )
-from luahost.wire.lenient import NOT_READ, any_json, dicts, loose
+from luahost.wire.lenient import NOT_READ, any_json, dicts, is_cut, loose
 from luahost.wire.messages import TextBlock, ThinkingBlock
 from luahost.wire.openai_frames import parse_usage
 from luahost.wire.sse import SSEEvent
@@ -131,7 +131,7 @@ class Decoder(Streamed):
                 frame = read_frame(event.data)
             except ValueError:
                 start = event.data.lstrip()
-                if event.event == "error":
+                if event.event == "error" and not (cut and is_cut(event.data)):
                     self._in_band(failures.excerpt(event.data, failures.MESSAGE_CHARS), out)
                 # Other named events are somebody's keep-alive.
                 elif not cut and event.event.startswith(("message", "response")) and start[:1] not in (b"[", b":"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from luahost.wire import sniff
+from luahost.wire import lenient, sniff
 from luahost.wire.endings import KEPT_OF_AN_ERROR, Endings
 from luahost.wire.events import Event
 from luahost.wire.sse import BOM, MAX_EVENT_BYTES, EventTooLarge, SSEEvent, SSEParser
@@ -102,8 +102,8 @@ class Streamed(Endings):
             self._events(events, out)
 
     def _not_json(self, text: bytes, dropped: bool, out: list[Event]) -> None:
-        """The one body is none that the wire knows."""
-        if dropped:
+        """The one body is none that the wire knows; a JSON object that does not end was cut, clean end or not."""
+        if dropped or lenient.is_cut(text):
             self._incomplete(dropped, out)
         else:
             self._garbage(text, out)

@@ -6,7 +6,7 @@ READY   = $(VENV)/.ready
 PEERS   = .venv-peers
 SERVERS = .servers
 
-.PHONY: demo test lint tests test-servers test-lua fuzz soak bench bench-peers venv clean
+.PHONY: demo test lint tests test-servers test-sdk test-lua fuzz soak bench bench-peers venv clean
 
 demo: $(READY)
 	@$(BIN)/python examples/demo.py $(if $(PROVIDER),--provider $(PROVIDER))
@@ -64,6 +64,11 @@ $(PEERS)/.ready:
 	    $(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check $$package; \
 	  done || true
 	@touch $@
+
+# The vendors' own request types judge what the wires send; the packages are heavy and for this alone.
+test-sdk: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,sdk]'
+	LUAHOST_SDK_EXAMPLES=150 $(BIN)/python -m pytest tests/wire/test_sdk_types.py
 
 venv: $(READY)
 

@@ -70,6 +70,7 @@ class Gpt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     responses         whom the Responses API is needed for: nobody, calls with tools, every call
     draws             it makes pictures, and is asked for them
     cache_marks       behind OpenRouter, it takes breakpoints of a prompt cache
+    keeps_reasoning   it wants its reasoning_content back with the results of its calls; DeepSeek's own server does
     """
 
     max_output: int | None = None
@@ -83,6 +84,7 @@ class Gpt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     responses: Literal["never", "tools", "always"] = "never"
     draws: bool = False
     cache_marks: bool = False
+    keeps_reasoning: bool = False
 
 
 class Gemini(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

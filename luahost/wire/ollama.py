@@ -102,7 +102,7 @@ def encode(conversation: Conversation, options: Options, *, dialect: None = None
         body["options"] = for_the_runner
     wish = options.thinking if options.effort is None else options.effort
     if wish is not None:
-        body["think"] = THINK[wish] if isinstance(wish, str) else wish != 0
+        body["think"] = THINK.get(wish, True) if isinstance(wish, str) else wish != 0
     if options.response_schema is not None:
         body["format"] = options.response_schema
     if options.keep_alive is not None:  # a text needs a unit, seconds and -1 are numbers

@@ -18,6 +18,8 @@ import base64
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from luahost.wire import models, schemas
 from luahost.wire.messages import (
     Block,
@@ -77,6 +79,8 @@ def takes_schema(conversation: Conversation, options: Options, *, dialect: Diale
 def encode(conversation: Conversation, options: Options, *, dialect: Dialect) -> Request:
     """Same input, same bytes: a prompt cache sees the same prefix again."""
     facts = facts_of(options.model, dialect)
+    if facts.keeps_reasoning:
+        dialect = msgspec.structs.replace(dialect, echoes=dialect.echoes | {"reasoning_content"})
     fields, dropped = decide(options, facts, dialect)
     messages: list[dict[str, Any]] = []
     if conversation.system is not None:
@@ -153,7 +157,8 @@ def _assistant(blocks: Sequence[Block], dialect: Dialect) -> dict[str, Any]:
     for block in blocks:
         if isinstance(block, ThinkingBlock):
             state = _own(block, dialect)
-            details += state.get("reasoning_details", [])
+            kept = state.get("reasoning_details")  # a script may have loaded it, so it may be anything
+            details += kept if isinstance(kept, list) else []
             if "reasoning_content" in state:
                 written["reasoning_content"] = written.get("reasoning_content", "") + block.text
     if details:

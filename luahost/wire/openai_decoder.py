@@ -194,8 +194,8 @@ class Decoder(Streamed):
     def _keep_reasoning(self, out: list[Event]) -> None:
         """Once: in front of the calls, or of the end."""
         state: State = {"wire": "openai"}
-        if self._details.whole:
-            state["reasoning_details"] = self._details.whole
+        if details := self._details.whole():
+            state["reasoning_details"] = details
         if self._wants_back and self._called:
             state["reasoning_content"] = True
         if len(state) > 1:

@@ -103,33 +103,39 @@ def spread(parts: Any) -> Iterator[Delta]:
 
 class Details:
     """OpenRouter's reasoning_details: what the model behind it wants back, unmodified, out of the pieces of a
-    stream. Pieces of one detail have its index and type; their texts are joined, what comes whole counts once.
+    stream. Pieces of one detail have its index and type; their texts are joined, of all else the last word counts.
     """
 
     _JOINED = ("text", "summary", "data")
 
     def __init__(self) -> None:
-        self.whole: list[dict[str, Any]] = []
+        self._found: list[tuple[dict[str, Any], dict[str, list[str]]]] = []  # a detail, and its texts in pieces
+        self._known: dict[tuple[int, str], int] = {}
 
     def add(self, details: Any) -> int:
         """About how many bytes more are held."""
-        found = dicts(details)
-        for detail in found:
-            last = next((d for d in reversed(self.whole) if self._goes_on(d, detail)), None)
-            if last is None:
-                self.whole.append(dict(detail))
-                continue
+        size = 0
+        for detail in dicts(details):
+            index, kind = detail.get("index"), detail.get("type")
+            key = (index, kind) if isinstance(index, int) and isinstance(kind, str) else None
+            place = self._known.get(key, len(self._found)) if key else len(self._found)
+            if place == len(self._found):
+                self._found.append(({}, {}))
+                if key:
+                    self._known[key] = place
+            whole, pieces = self._found[place]
             for name, value in detail.items():
-                if name in self._JOINED and isinstance(value, str) and isinstance(last.get(name), str):
-                    last[name] += value
-                elif value is not None:
-                    last[name] = value
-        return sum(len(str(detail)) + 64 for detail in found)
+                if name in self._JOINED and isinstance(value, str):
+                    pieces.setdefault(name, []).append(value)
+                    whole.setdefault(name, None)  # its place
+                elif value is not None or name not in whole:
+                    whole[name] = value
+            size += len(str(detail)) + 128
+        return size
 
-    def _goes_on(self, last: dict[str, Any], detail: dict[str, Any]) -> bool:
-        if detail.get("index") is None:
-            return False
-        return (last.get("index"), last.get("type")) == (detail["index"], detail.get("type"))
+    def whole(self) -> list[dict[str, Any]]:
+        """The details so far, each once."""
+        return [whole | {name: "".join(texts) for name, texts in pieces.items()} for whole, pieces in self._found]
 
 
 _NO_FUNCTION = Function()

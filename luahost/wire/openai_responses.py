@@ -129,7 +129,7 @@ def _assistant(blocks: Sequence[Block], dialect: Dialect) -> Iterator[dict[str, 
         if isinstance(block, TextBlock) and block.text:
             phase = {"phase": own["phase"]} if "phase" in own else {}
             yield {"type": "message", "role": "assistant", "content": block.text, **phase}
-        elif isinstance(block, ThinkingBlock) and "item" in own:
+        elif isinstance(block, ThinkingBlock) and isinstance(own.get("item"), dict):
             yield own["item"]
         elif isinstance(block, ToolUseBlock):
             id = call_id(block.id, dialect, most=CALL_ID_CHARS)

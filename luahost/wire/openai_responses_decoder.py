@@ -92,6 +92,7 @@ class _Item:
         self.refused = False
         self.summary = 0  # the last part of the summary that came
         self.done = False
+        self.waits = False
 
 
 class Decoder(Streamed):
@@ -199,8 +200,13 @@ class Decoder(Streamed):
             self._items.setdefault(f"#{index}", opened)
         self._kept_bytes += 512
         if opened.type == "function_call" or self._waiting:
-            self._waiting.append(opened)
+            self._wait(opened)
         return opened
+
+    def _wait(self, opened: _Item) -> None:
+        if not opened.waits:
+            opened.waits = True
+            self._waiting.append(opened)
 
     def _done(self, item: dict[str, Any], index: int | None, out: list[Event]) -> None:
         """The item as a whole; what of it was not streamed is told now."""
@@ -209,8 +215,10 @@ class Decoder(Streamed):
             return
         opened.done, opened.item = True, item
         opened.type = opened.type or _word(item, "type")
-        if opened.type == "function_call" and opened not in self._waiting:
-            self._waiting.append(opened)
+        if opened.type == "function_call":
+            self._wait(opened)
+        if opened.type in ("function_call", "reasoning"):
+            self._kept_bytes += sum(len(value) for value in item.values() if isinstance(value, str))
         if opened.type == "message":
             self._message(opened, out)
         elif opened.type == "reasoning":
@@ -220,6 +228,8 @@ class Decoder(Streamed):
             if block is not None:
                 self.started_content = self._texted = True
                 out.append(Image(block))
+        if opened.type not in ("function_call", "reasoning"):
+            opened.item = {}  # told, and as large as the server likes
 
     def _message(self, opened: _Item, out: list[Event]) -> None:
         for part in dicts(opened.item.get("content")):

@@ -464,6 +464,29 @@ def test_c7_state_goes_back_to_who_wrote_it_and_to_nobody_else(written_by: str, 
     )
 
 
+ANY = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 3) | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=4,
+)
+KEPT = ["signature", "redacted", "thoughtSignature", "id", "item", "phase", "reasoning_details"]
+KEPT += ["reasoning_content", "extra_content"]
+FORGED = st.dictionaries(st.sampled_from(KEPT), ANY, max_size=4)
+
+
+@given(forged=FORGED, written_by=st.sampled_from(NAMES), to=st.sampled_from(list(SPOKEN)))
+def test_a_forged_state_out_of_a_loaded_dump_breaks_no_wire(forged: Any, written_by: str, to: str) -> None:
+    state = {**forged, "wire": written_by}
+    blocks: list[Block] = [
+        ThinkingBlock("hm", state),
+        TextBlock("t", state),
+        ImageBlock("image/png", b"1", state=state),
+        ToolUseBlock("c1", "f", {}, state),
+    ]
+    history = [Message("user", "hi"), Message("assistant", blocks), Message("user", [ToolResultBlock("c1", "one")])]
+    assert isinstance(body(exchange(to, Conversation(history, tools=[TOOL])).request), dict)
+
+
 @pytest.mark.parametrize("to", SPOKEN)
 def test_c7_ids_of_any_provider_are_written_as_the_next_one_takes_them(to: str) -> None:
     taken = {

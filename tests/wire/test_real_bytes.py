@@ -6,6 +6,7 @@ Made by hand after what was seen of OpenAI, OpenRouter, Groq, DeepSeek, Mistral,
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import msgspec
@@ -25,6 +26,7 @@ from luahost.wire.messages import (
     ToolResultBlock,
     ToolUseBlock,
 )
+from luahost.wire.models import Models
 from luahost.wire.wires import wire
 
 PNG = "iVBORw0KGgo="
@@ -593,6 +595,36 @@ def test_reasoning_content_goes_back_with_calls_to_deepseek_alone() -> None:
     for provider in ("openai", "groq", "vllm", "own"):
         sent = wire("openai", provider).exchange(Conversation(history), Options(model="m")).request.body
         assert b"Hm" not in sent
+
+
+def test_a_configuration_says_which_other_models_want_their_reasoning_back() -> None:
+    tables = Models({"compatible": [{"pattern": "house-think.*", "keeps_reasoning": True}]})
+    turn_ = turn(
+        read(SAMPLES[name := "DeepSeek: reasoning_content before a call is kept for its results"], SAMPLES[name][2])
+    )
+    history = Conversation([Message("user", "hi"), turn_, Message("user", [ToolResultBlock("call_0_x", "one")])])
+    for model, wanted in (("house-think-1", True), ("house-1", False)):
+        sent = wire("openai", "vllm", tables).exchange(history, Options(model=model)).request.body
+        assert (b'"reasoning_content":"Hm"' in sent) == wanted
+
+
+def test_details_in_many_pieces_cost_what_they_hold() -> None:
+    """A lying server: twenty thousand pieces of one detail, and as many details."""
+    name = "OpenRouter: reasoning_details in pieces, the signature last"
+    piece = {"type": "reasoning.text", "text": "x", "index": 0}
+    same = [dict(piece) for _ in range(20_000)]
+    each = [dict(piece, index=n) for n in range(20_000)]
+    began = time.process_time()
+    data = stream(
+        chat({"reasoning_details": same}),
+        chat({"reasoning_details": each}),
+        chat({"content": "Hi"}),
+        chat({}, "stop"),
+    )
+    (kept,) = (e for e in read((*SAMPLES[name][:2], data, "", "", []), data) if isinstance(e, Keep))
+    assert kept.block.state is not None
+    assert kept.block.state["reasoning_details"][0]["text"] == "x" * 20_001
+    assert time.process_time() - began < 3
 
 
 def test_a_picture_of_geminis_goes_back_to_it_with_its_signature() -> None:

@@ -233,7 +233,7 @@ class _Turn:
         target = Target(
             origin=self._permit.action.origin,
             prefix=planned.prefix,
-            headers=wire(planned.provider.wire, planned.provider.name).auth_headers(planned.key),
+            headers=planned.provider.spoken.auth_headers(planned.key),
             may_be_private=planned.may_be_private,
             owner=self._share.owner,
         )

@@ -19,7 +19,7 @@ from luahost.transport.client import Answer, Client
 from luahost.transport.settings import Deadlines
 from luahost.wire import retry
 from luahost.wire.decoder import Decoder
-from luahost.wire.events import End, Event, Failure, Image, Refusal, Retry, Text, Thinking, ToolCall
+from luahost.wire.events import SHOWN, End, Event, Failure, Retry
 from luahost.wire.failures import stop_reason
 from luahost.wire.messages import Request
 
@@ -194,7 +194,7 @@ class _Attempt:
             if isinstance(event, End):
                 self._end = event
                 return
-            if isinstance(event, Text | Thinking | Refusal | Image | ToolCall):
+            if isinstance(event, SHOWN):
                 self.empty = False
                 self.started_content = True
                 held, self.held = self.held, []

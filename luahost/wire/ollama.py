@@ -72,7 +72,10 @@ def _dropped(conversation: Conversation, options: Options) -> list[Dropped]:
         dropped.append(Dropped(asked, f"was sent as {THINK[wish]!r}"))
     if options.effort is not None and options.thinking is not None:
         dropped.append(Dropped("thinking", "gives way to effort on this wire; it was not sent"))
-    if any(isinstance(block, ImageBlock) and block.url for m in conversation.messages for block in m.content):
+    blocks = (
+        block for turn in conversation.messages if not isinstance(turn.content, str) for block in turn.content
+    )
+    if any(isinstance(block, ImageBlock) and block.url is not None for block in blocks):
         dropped.append(Dropped("images", "named by a URL are not fetched by this server; they were sent as text"))
     return dropped
 

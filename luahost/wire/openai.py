@@ -102,12 +102,14 @@ def encode(conversation: Conversation, options: Options, *, dialect: Dialect) ->
 
 def _message(message: Message, dialect: Dialect, dropped: list[Dropped]) -> list[dict[str, Any]]:
     """One turn is one message, but for a user's turn with tool results: those come first, one each."""
-    blocks: Sequence[Block] = [TextBlock(message.content)] if isinstance(message.content, str) else message.content
+    blocks = message.content
+    role = dialect.system_role if message.role == "system" else message.role
+    if isinstance(blocks, str):
+        return [{"role": role, "content": blocks}]
     if message.role == "assistant":
         return [_assistant(blocks, dialect)]
-    text = _joined(blocks)
     if message.role == "system":
-        return [{"role": dialect.system_role, "content": text}]
+        return [{"role": role, "content": _joined(blocks)}]
     # The wire has no is_error; the result's text has to say it.
     written: list[dict[str, Any]] = [
         {"role": "tool", "tool_call_id": call_id(block.tool_use_id, dialect), "content": block.content}

@@ -162,9 +162,10 @@ class Decoder(Streamed):
             else:
                 for part in spread(content):
                     self._delta(part, out)
-        for picture in pictures.of_parts(delta.images):
-            self.started_content = self._texted = True
-            out.append(Image(picture))
+        if delta.images:
+            for picture in pictures.of_parts(delta.images):
+                self.started_content = self._texted = True
+                out.append(Image(picture))
         if delta.reasoning_details:
             self._kept_bytes += self._details.add(delta.reasoning_details)
         if delta.refusal:

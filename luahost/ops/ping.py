@@ -36,7 +36,7 @@ async def models(
 ) -> Result:
     """As ping, and `models`: their names, of which only those that the grant allows are shown."""
     body: list[bytes] = []
-    path = wire(planned.provider.wire, planned.provider.name).models_path
+    path = planned.provider.spoken.models_path
     result = await _get(permit, planned, args, share, path=path, body=body)
     if not result["ok"]:
         return result

@@ -10,12 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-import msgspec
 import trio
 
 from luahost.bridge import Bridge
 from luahost.errors import ConfigError, LuahostError, Stopped
 from luahost.outcomes import error_of, shown
+from luahost.standing import Usage
 from luahost.values import MAX_DEPTH, Limits, Value, deeper_than
 from luahost.vm import frames
 from luahost.workers.worker import Port
@@ -24,25 +24,6 @@ OUTPUT_SPARE = 64 * 1024
 """What a worker may send over its VM's output limit before it is taken for a lying one."""
 CANCEL_GRACE_S = 0.05
 """How long a cancelled activation's step may go on before its worker is ended."""
-
-
-class Usage(msgspec.Struct):
-    """What a VM has used in its life, against its Limits.
-
-    The heap is measured at the end of each step; wall_s is the activations' time, waits included;
-    largest_value_bytes is the largest input or result, encoded.
-    """
-
-    cpu_s: float = 0.0
-    wall_s: float = 0.0
-    memory_bytes: int = 0
-    memory_peak_bytes: int = 0
-    output_bytes: int = 0
-    output_dropped_bytes: int = 0
-    largest_value_bytes: int = 0
-    activations: int = 0
-    calls: int = 0
-    denied: int = 0
 
 
 class _Activation:
@@ -60,18 +41,21 @@ class _Activation:
 
 
 class Activations:
-    """One VM's. `put_out(kind, text)` takes what it prints; `nursery` runs what outlives the one who waited."""
+    """One VM's. `put_out(kind, text)` takes what it prints; `nursery` runs what outlives the one who waited;
+    `on_end` is called once, when no more can be started, and must not wait.
+    """
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - made in one place
         self,
         bridge: Bridge,
         port: Port,
         limits: Limits,
         nursery: trio.Nursery,
         put_out: Callable[[str, str], None],
+        on_end: Callable[[], None],
     ) -> None:
         self._bridge, self._port, self._limits, self._nursery = bridge, port, limits, nursery
-        self._give_out = put_out
+        self._give_out, self._on_end = put_out, on_end
         self.usage = Usage()
         self.ended: LuahostError | None = None  # why no more can be started
         self._tasks: dict[int, _Activation] = {}
@@ -124,9 +108,20 @@ class Activations:
 
     def end(self, why: LuahostError) -> None:
         """Ends what is under way, and lets nothing begin."""
-        if self.ended is None:
-            self.ended = why
-        self._finish(why)
+        first = self.ended is None
+        self.ended = self.ended or why
+        self._bridge.drop(0)
+        for activation in list(self._tasks.values()):
+            activation.end(error=why)
+        if first:
+            self._on_end()
+
+    def cancel(self, why: LuahostError) -> None:
+        """Ends what is under way; more can be started."""
+        for task, activation in list(self._tasks.items()):
+            if not activation.done.is_set():
+                self._abandon(task)
+                activation.end(error=why)
 
     def _abandon(self, task: int) -> None:
         """Nobody waits for the task any more: its calls end now, its coroutine too or else its worker."""
@@ -139,11 +134,6 @@ class Activations:
             await trio.sleep(CANCEL_GRACE_S)
         if self._port.lost is None and self._port.steps_done < steps and self._port.alone:
             self._port.worker.kill(Stopped("the script did not end when it was cancelled", kind="cancelled"))
-
-    def _finish(self, why: LuahostError) -> None:
-        self._bridge.drop(0)
-        for activation in list(self._tasks.values()):
-            activation.end(error=why)
 
     # ── what the worker says ────────────────────────────────────────────────────────────────────────────
 

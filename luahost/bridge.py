@@ -24,6 +24,7 @@ import trio
 from luahost.errors import ConfigError, HostFault, LuahostError
 from luahost.gate.constraints import KINDS
 from luahost.gate.grants import Grant
+from luahost.gate.holdings import Holdings
 from luahost.gate.permits import Action, Permit
 from luahost.gate.policy import Refusal, decide, expired, no_grant
 from luahost.journal import Journal, Record
@@ -55,6 +56,7 @@ class OpenCall:
         self.over: trio.Event | None = None  # nobody waits any more: set when nothing of it is left
         self.after: tuple[OpenCall, ...] = ()  # such calls, which end before this one begins
         self.ended: Refusal | None = None  # the gate ended it
+        self.asking = False  # an approver is being asked about it
         self.said: list[str] = []  # streamed so far
         self._waiting: list[Piece] = []
         self._waiting_bytes = 0
@@ -121,6 +123,7 @@ class Bridge:
         self._open: dict[int, OpenCall] = {}
         self._ending: dict[int, OpenCall] = {}  # nobody waits for them any more
         self._held_bytes = 0  # arguments of the calls under way; an honest VM has room for them itself
+        self.holdings = Holdings(name, self._grants)
         self._flights: dict[str, set[OpenCall]] = {kind: set() for kind in KINDS}
         self._table: dict[str, Answerer] = {
             op: self._deny if row.capability else self._answer for op, row in SYSCALLS.items()
@@ -133,17 +136,20 @@ class Bridge:
 
     def grant(self, grant: Grant) -> None:
         """Puts the real implementation of the grant's operations in place of the stub."""
-        grant.given(self.share.world.monotonic_s())
-        self._grants[grant.kind] = grant
+        self.holdings.put(grant, self.share.world.monotonic_s())
         self._swap(grant.kind, self._gated)
 
     def revoke(self, kind: str) -> None:
         """Puts the stub back and ends what is under way."""
         if kind not in KINDS:
             raise ConfigError(f"revoke: one of {', '.join(KINDS)} expected, got {kind!r}")
-        self._grants.pop(kind, None)
         self._swap(kind, self._deny)
-        gone = Refusal(kind="capability_revoked", message=f"{kind}: the grant was revoked", rule="revoked")
+        self.cut(kind, "the grant was revoked")
+        self.holdings.take(kind)
+
+    def cut(self, kind: str, why: str) -> None:
+        """Ends the calls under way that need this kind."""
+        gone = Refusal(kind="capability_revoked", message=f"{kind}: {why}", rule="revoked")
         for call in list(self._flights[kind]):
             call.end(gone)
 
@@ -186,6 +192,11 @@ class Bridge:
     def waiting_for(self) -> list[str]:
         """The operations under way, oldest first."""
         return [entry.op for entry in self._open.values()]
+
+    @property
+    def asking(self) -> bool:
+        """Whether a call waits for an approver."""
+        return any(entry.asking for entry in self._open.values())
 
     def drop(self, task: int) -> None:
         """The VM's task is gone: so are its calls, and nobody waits for their replies."""
@@ -271,10 +282,13 @@ class Bridge:
             return results.from_validation(error, row.options)
         return await row.act(self.share, args)
 
+    def _no_grant(self, kind: str) -> Refusal:
+        return no_grant(kind, child=self.share.depth > 0)
+
     async def _deny(self, row: Syscall, call: frames.Call, entry: OpenCall) -> Result:
         """The stub: says no before it looks at anything."""
         assert row.capability is not None
-        refusal = no_grant(row.capability)
+        refusal = self._no_grant(row.capability)
         self._audit(self._record(row, call, refusal))
         return self._refused(results.refused(row.capability, refusal))
 
@@ -288,6 +302,9 @@ class Bridge:
         plan = row.plan(self.share, args)
         if isinstance(plan, dict):
             return plan
+        if isinstance(plan, Refusal):  # no gate is needed to see that it would be too much
+            self._audit(self._record(row, call, plan))
+            return self._refused(results.refused(row.capability, plan))
         world = self.share.world
         boarded: list[tuple[Permit[Any], Record]] = []
         result: Any = None
@@ -322,7 +339,7 @@ class Bridge:
     ) -> tuple[Permit[Any] | Refusal, Record]:
         """The gate's word on one action, and the record of it."""
         grant = self._grants.get(action.kind)
-        answer = no_grant(action.kind) if grant is None else decide(grant, action, now_s)
+        answer = self._no_grant(action.kind) if grant is None else decide(grant, action, now_s)
         refusal = answer if isinstance(answer, Refusal) else None
         record = self._record(row, call, refusal, action, grant)
         record.capability = action.kind

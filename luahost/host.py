@@ -27,6 +27,7 @@ from luahost.gate.grants import Grant
 from luahost.journal import Journal, Sink
 from luahost.ops.world import Share, World
 from luahost.program import SHUTDOWN_S, Home, Vm
+from luahost.standing import Standing
 from luahost.values import Limits, Source, Value
 from luahost.workers.pool import Pool
 from luahost.workers.zygote import Zygote
@@ -107,36 +108,33 @@ class Host:
         grants: Iterable[Grant] = (),
         limits: Limits | None = None,
         input: Value = None,
+        restore: Value = None,
         opened: Callable[[Vm], None] | None = None,
     ) -> Vm:
         """Compiles the script and runs its top level, with its grants in place, and init() if it has one.
 
-        `input` is what the top level sees as `...`. `opened` is called with the VM before any of the script
-        runs: to load sessions, or to hold the VM of a script that fails on the way. Raises ConfigError (no such
-        file, bytecode …), ScriptError (syntax, an error at the top level), and what a run raises.
+        `input` is what the top level sees as `...`; `restore`, a Vm.snapshot(), is given to restore() before init.
+        `opened` is called with the VM before any of the script runs: to load sessions, or to hold the VM of a
+        script that fails on the way. Raises ConfigError (no such file, bytecode …), ScriptError (syntax, an error
+        at the top level), and what a run raises.
         """
-        held = configuration.one_of_each(grants)
         if isinstance(script, Source):
             source = script
         else:
             source = await trio.to_thread.run_sync(configuration.read_script, script)
         source.lua()  # what is wrong with it is said before a VM exists
+        held = configuration.one_of_each(grants)
         limits = limits if limits is not None else self.config.limits
-        grants_held: dict[str, Grant] = {}
-        share = Share(self._world, grants_held, source.directory, limits)
         port = await self._pool.open(limits)
+        share = Share(self._world, {}, source.directory, limits)
         vm = Vm(self._home, self._name(name or source.name.removesuffix(".lua")), share, port, limits)
         self._vms.add(vm)
-        try:
-            for grant in held:
-                vm.grant(grant)
-            if opened is not None:
-                opened(vm)
-            await vm.begin(source, input)
-        except BaseException:
-            await vm.end(Stopped("loading failed", kind="closed"))
-            raise
+        await vm.begin(source, input, grants=held, restore=restore, opened=opened)
         return vm
+
+    def tree(self) -> list[Standing]:
+        """Where each VM stands, with those below it."""
+        return [vm.standing() for vm in self._vms]
 
     def _name(self, wanted: str) -> str:
         count = self._names[wanted] = self._names.get(wanted, 0) + 1

@@ -36,6 +36,7 @@ class Record(msgspec.Struct, kw_only=True, omit_defaults=True):
     path: str = ""
     program: str = ""
     method: str = ""
+    child: str = ""
     args_sha256: str = ""
     error_kind: str = ""
     usage: dict[str, Any] = {}

@@ -41,8 +41,22 @@ _DENIED = {
     "approval_denied",
     "approval_timeout",
 }
-_EXHAUSTED = {"budget_exceeded", "concurrency_limit"}
-_OURS_OR_THE_SCRIPTS = {"invalid_options", "session_busy", "not_found_operation", "internal"}
+_EXHAUSTED = {"budget_exceeded", "concurrency_limit", "max_children_reached", "max_depth_reached"}
+_OURS_OR_THE_SCRIPTS = {
+    "invalid_options",
+    "session_busy",
+    "not_found_operation",
+    "internal",
+    "execution_failed",
+    "invalid_input",
+    "invalid_script",
+    "script_not_found",
+    "already_exists",
+    "child_not_found",
+    "not_runnable",
+    "aborted",
+    "closed",
+}
 _POSITION = re.compile(r"([^\s:]+:\d+):")
 
 

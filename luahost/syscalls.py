@@ -15,6 +15,7 @@ import msgspec
 from luahost.errors import HostFault
 from luahost.ops import (
     caps,
+    children,
     clock,
     exec,
     file_search,
@@ -26,6 +27,7 @@ from luahost.ops import (
     modules,
     ping,
     session_calls,
+    spawning,
 )
 
 
@@ -34,7 +36,7 @@ class Syscall(msgspec.Struct, frozen=True, kw_only=True):
 
     shape        the arguments' type; anything else is refused before the gate is asked
     capability   the kind of grant it needs; None: none
-    plan         gated rows: (share, args) → the Plan the gate judges, or a failed result
+    plan         gated rows: (share, args) → the Plan the gate judges, a Refusal, or a failed result
     act          gated: async (permit, plan, args, share, emit); ungated: (share, args), plain or async
     options      the names an options table may have, for "did you mean"
     """
@@ -95,6 +97,45 @@ SYSCALLS: dict[str, Syscall] = {
             act=ping.models,
             options=_known(llm_options.PingOptions),
         ),
+        Syscall(
+            op="spawn_child",
+            shape=spawning.SpawnArgs,
+            capability="spawn",
+            plan=spawning.plan,
+            act=spawning.spawn,
+            options=_known(spawning.SpawnArgs),
+        ),
+        Syscall(op="child.send", shape=children.MessageArgs, act=children.send),
+        Syscall(op="child.run", shape=children.MessageArgs, act=children.run),
+        Syscall(op="child.batch", shape=children.BatchArgs, act=children.batch),
+        Syscall(op="child.send_async", shape=children.MessageArgs, act=children.send_async),
+        Syscall(
+            op="child.result",
+            shape=children.TicketArgs,
+            act=children.result,
+            options=_known(children.TicketOptions),
+        ),
+        Syscall(
+            op="child.request",
+            shape=children.RequestArgs,
+            act=children.request,
+            options=_known(children.RequestOptions),
+        ),
+        Syscall(
+            op="child.request_batch",
+            shape=children.RequestBatchArgs,
+            act=children.request_batch,
+            options=_known(children.BatchedRequest),
+        ),
+        Syscall(op="child.signal", shape=children.SignalArgs, act=children.signal),
+        Syscall(op="child.snapshot", shape=children.ChildArgs, act=children.snapshot),
+        Syscall(op="child.cancel", shape=children.ChildArgs, act=children.cancel),
+        Syscall(op="child.close", shape=children.ChildArgs, act=children.close),
+        Syscall(op="child.revoke", shape=children.RevokeArgs, act=children.revoke),
+        Syscall(op="child.status", shape=children.ChildArgs, act=children.status),
+        Syscall(op="child.usage", shape=children.ChildArgs, act=children.usage),
+        Syscall(op="child.list", shape=None, act=children.listed),
+        Syscall(op="child.count", shape=None, act=children.counted),
         Syscall(
             op="sessions.dump",
             shape=session_calls.DumpArgs | None,

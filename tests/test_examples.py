@@ -222,6 +222,53 @@ def test_fallback_says_who_answered_and_who_could_not(here: Path) -> None:
     assert "down could not answer" in ran.err
 
 
+def test_the_research_teams_tree_and_audit_show_who_was_denied_and_who_was_revoked(here: Path) -> None:
+    with EchoModel(delay_s=0.03) as slow:
+        config = config_for(slow, here / "slow.toml")
+        command = [
+            "run",
+            str(EXAMPLES / "research_team.lua"),
+            "--tree",
+            "--audit",
+            "team.jsonl",
+            "--config",
+            str(config),
+        ]
+        command += ["--grant", "spawn", "--grant", "llm:models=scout-1,writer-1,critic-1;max_calls=6"]
+        ran = luahost(*command, cwd=here)
+    assert ran.code == 0, ran
+    assert ran.out.splitlines() == [
+        "scout asked scout-1: answered",
+        "writer asked writer-1: answered",
+        "writer asked critic-1: model_not_allowed",
+        "critic asked critic-1: capability_revoked",
+        "3 of the manager's calls are left",
+    ]
+    drawn = ran.err
+    assert re.search(r"^research_team .* llm: 3 calls, \d+ tokens used; 3 calls left", drawn, re.MULTILINE)
+    assert re.search(
+        r"research_team/scout +Completed +llm: 1 calls, \d+ tokens used; 1 calls left$", drawn, re.MULTILINE
+    )
+    assert re.search(
+        r"research_team/writer +Completed +llm: 1 calls, \d+ tokens used; 1 calls left +1 denied$",
+        drawn,
+        re.MULTILINE,
+    )
+    assert re.search(
+        r"research_team/critic +Completed +llm: 1 calls, \d+ tokens used; revoked +1 denied$", drawn, re.MULTILINE
+    )
+    audit = [json.loads(line) for line in (here / "team.jsonl").read_text().splitlines()]
+    who = [
+        (each["vm"].rpartition("/")[2], each["decision"], each["rule"], each.get("error_kind")) for each in audit
+    ]
+    assert sorted(each for each in who if each[3]) == [
+        ("critic", "allow", "granted", "capability_revoked"),
+        ("research_team", "deny", "caps.llm.max_calls", "capability_widening"),
+        ("writer", "deny", "models", "model_not_allowed"),
+    ]
+    assert {len(each["grant_ids"]) for each in audit if each["capability"] == "llm"} == {3}  # worker, team, manager
+
+
 def test_embed_grants_runs_and_revokes(here: Path) -> None:
     ran = python(EXAMPLES / "embed.py", cwd=here)
     assert ran.code == 0 and ran.err == ""

@@ -78,7 +78,7 @@ function entry.load(spec)
   script = select(1, chunk)(input) -- a call of no name: tracebacks say "in main chunk"
   local has = {}
   if type(script) == "table" then
-    for _, name in next, { "run", "on_request", "on_signal", "init", "shutdown", "snapshot", "restore" } do
+    for _, name in next, { "run", "on_request", "on_signal", "init", "shutdown", "snapshot", "restore", "abort" } do
       if handler_of(name) then has[name] = true end
     end
   end

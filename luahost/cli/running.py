@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import signal
 import sys
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from luahost import config
-from luahost.cli import given
+from luahost.cli import given, tree
 from luahost.cli.terminal import Ends, Printer, say, signal_word, to_json
 from luahost.errors import LuahostError, ScriptError, Stopped
 from luahost.outcomes import error_of_no, shown
+from luahost.standing import Standing
 from luahost.workers.zygote import Zygote
 
 if TYPE_CHECKING:
@@ -37,7 +39,9 @@ class Run:
         self._sessions = None if options["sessions"] is None else given.SessionsFile(Path(options["sessions"]))
         self._printer = Printer(ends, json=self._json)
         self._vm: Vm | None = None
-        self._stood = ""  # where the VM stood when the run was ended
+        self._stood: list[str] = []  # where the VMs stood when the run was ended, a line each
+        self._standing: Standing | None = None  # where they stand at the end of the run
+        self._tree = bool(options["tree"])
         self._done = False
         self._result: Value = None
 
@@ -80,6 +84,7 @@ class Run:
 
             def stop() -> None:
                 self._stood = self._stood or self._where()
+                self._standing = self._standing or self._stands()
                 scope.cancel()
 
             def stop_soon() -> None:
@@ -92,42 +97,68 @@ class Run:
             if self._timeout_s is not None:
                 signal.setitimer(signal.ITIMER_REAL, self._timeout_s)
             async with host:
-                vm = await host.load(
-                    self._source,
-                    grants=self._config.grants,
-                    limits=self._limits,
-                    input=self._input,
-                    opened=self._opened,
-                )
-                self._result = await vm.run(self._input)
+                async with self._watched():
+                    vm = await host.load(
+                        self._source,
+                        grants=self._config.grants,
+                        limits=self._limits,
+                        input=self._input,
+                        opened=self._opened,
+                    )
+                    self._result = await vm.run(self._input)
                 self._done = True
+
+    @asynccontextmanager
+    async def _watched(self) -> AsyncIterator[None]:
+        """With --tree, and where stderr is a terminal, the tree is drawn meanwhile."""
+        try:
+            if not self._tree or not sys.stderr.isatty():
+                yield
+                return
+            import trio
+
+            view = tree.View(self._stands, lambda: not self._printer.is_midline)
+            self._printer.before = view.hide
+            async with trio.open_nursery(strict_exception_groups=False) as nursery:
+                nursery.start_soon(view.run)
+                try:
+                    yield
+                finally:
+                    nursery.cancel_scope.cancel()
+        finally:
+            self._standing = self._standing or self._stands()
+
+    def _stands(self) -> Standing | None:
+        return None if self._vm is None else self._vm.standing()
 
     def _opened(self, vm: Vm) -> None:
         if self._sessions is not None:
             self._sessions.load_into(vm)
         self._vm = vm
 
-    def _where(self) -> str:
-        if self._vm is None:
-            return "the script had not begun"
-        calls = self._vm.waiting_for
-        return f"{self._vm.name} was {'waiting for ' + ', '.join(calls) if calls else 'running'}"
+    def _where(self) -> list[str]:
+        standing = self._stands()
+        return ["the script had not begun"] if standing is None else tree.stood(standing)
 
     def _say(self, error: Exception | None) -> int:
         """The last words, on both streams; the exit code, or the error that has one."""
         printer, number = self._printer, self._ends.number
         printer.end_line()
+        if self._tree and self._standing is not None:
+            tree.show(self._standing)
         if self._done:
             self._put_result()
             error = error or _error_of_result(self._result)
         if self._vm is not None and self._vm.usage.output_dropped_bytes:
             dropped = self._vm.usage.output_dropped_bytes
             say(f"luahost: {dropped} bytes of output were dropped: over the limit of {self._limits.output_bytes}")
+        first, *further = self._stood or ["the result was being written"]
         if error is None and not self._done and number == signal.SIGALRM:
-            message = f"the time limit of {self._timeout_s:g} s is used up; {self._stood}"
+            message = f"the time limit of {self._timeout_s:g} s is used up; {first}"
             error = Stopped(message, kind="deadline_exceeded")
+            say("\n".join(further))
         if error is None and number and (not self._done or printer.error is not None):
-            say(f"luahost: {signal_word(number)}; {self._stood or 'the result was being written'}")
+            say("\n".join([f"luahost: {signal_word(number)}; {first}", *further]))
             return 128 + number
         error = error or printer.error
         if isinstance(error, BrokenPipeError):

@@ -150,9 +150,15 @@ class Printer:
         self._out: TextIO = sys.stderr if json else sys.stdout
         self._open = False  # the last output did not end its line
         self.error: OSError | None = None  # nobody reads any more, or the disk is full
+        self.before: Callable[[], None] = lambda: None  # takes away what stands where the text will go
+
+    @property
+    def is_midline(self) -> bool:
+        return self._open
 
     def put(self, vm: str, kind: str, text: str) -> None:
         """The host's output callback: it must not raise."""
+        self.before()
         if kind.startswith("log."):
             self.write(sys.stderr, f"{kind[4:].upper()} {vm}: {text}\n")
         else:

@@ -60,6 +60,16 @@ def _hosts_narrow(value: tuple[str, ...], wider: tuple[str, ...]) -> bool:
     return all(origin in allowed for entry in value for origin in origins(entry))
 
 
+def _one_of(*words: str) -> Sort:
+    def check(value: Any) -> str:
+        if value not in words:
+            raise ValueError
+        return str(value)
+
+    # The words stand in order, the narrowest first.
+    return Sort(" or ".join(words), str.strip, check, lambda value, wider: words.index(value) <= words.index(wider))
+
+
 def _number(convert: Callable[[str], Any]) -> Callable[[str], Any]:
     def read(text: str) -> Any:
         try:
@@ -264,6 +274,11 @@ SORTS: dict[str, Sort] = {
     "extra": NAMES,
     "max_concurrency": COUNT,
     "expires_in_s": SECONDS,
+    "max_children": COUNT,
+    "max_tree": COUNT,
+    "max_depth": COUNT,
+    "may_delegate": GLOBS,
+    "default": _one_of("none", "inherit"),
 }
 
 # ── the kinds ───────────────────────────────────────────────────────────────────────────────────────────
@@ -374,6 +389,23 @@ class HttpConstraints(Constraints, frozen=True, forbid_unknown_fields=True, omit
     timeout_s: float | None = None
 
 
+class SpawnConstraints(Constraints, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """What `spawn` may be narrowed to. Where no grant says how many, ABSENT does.
+
+    max_children    living children of one VM
+    max_tree        living VMs below the root of the tree
+    max_depth       a root's children are at depth 1, theirs at 2
+    may_delegate    the kinds of grant that may be handed on to a child; `*` stands for any text
+    default         what a child holds whose parent names no caps: none (as if absent), or inherit
+    """
+
+    max_children: int | None = None
+    max_tree: int | None = None
+    max_depth: int | None = None
+    may_delegate: tuple[str, ...] | None = None
+    default: str | None = None
+
+
 KINDS: dict[str, type[Constraints]] = {
     "llm": LlmConstraints,
     "fs.read": FileConstraints,
@@ -381,8 +413,16 @@ KINDS: dict[str, type[Constraints]] = {
     "fs.delete": FileConstraints,
     "exec": ExecConstraints,
     "http": HttpConstraints,
+    "spawn": SpawnConstraints,
 }
 """Every kind of grant and its constraints."""
+
+ABSENT: dict[str, dict[str, Any]] = {
+    "http": {"allow_private": False, "max_redirects": 0, "timeout_s": 30.0, "max_response_bytes": 10 << 20},
+    "exec": {"shell": False, "env": (), "timeout_s": 60.0, "max_output_bytes": 1 << 20},
+    "spawn": {"max_children": 64, "max_tree": 256, "max_depth": 8},
+}
+"""Kind → what holds where a grant does not say. A narrower one cannot say more than that."""
 
 DEFAULT_CAPS: dict[str, dict[str, int]] = {"fs.write": {"calls": 10_000, "bytes": 256 << 20}}
 """Kind → what a grant may use up where it does not say: a script nobody has read must not fill the disk."""
@@ -404,6 +444,7 @@ LUA_NAMES: dict[str, str] = {
     "exec": "exec",
     "http": "http",
     "exec_argv": "exec",
+    "spawn_child": "spawn",
 }
 """orcs.NAME → the kind it needs, for `luahost check`; here and not in syscalls, which brings the world with it."""
 

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from luahost.errors import ConfigError
-from luahost.gate.constraints import DEFAULT_CAPS, KINDS, SORTS, Constraints, check, shown
+from luahost.gate.constraints import ABSENT, DEFAULT_CAPS, KINDS, SORTS, Constraints, check, shown
 from luahost.gate.constraints import rate as rate_of
 from luahost.gate.ledger import DIMENSIONS, Ledger, kept
 from luahost.values import nearest
@@ -99,6 +99,32 @@ class Grant:
         )
 
     @classmethod
+    def spawn(
+        cls,
+        *,
+        max_children: int | None = None,
+        max_tree: int | None = None,
+        max_depth: int | None = None,
+        may_delegate: list[str] | tuple[str, ...] | None = None,
+        default: str | None = None,
+        max_calls: int | None = None,
+        max_concurrency: int | None = None,
+        expires_in_s: float | None = None,
+    ) -> Grant:
+        """Children. The constraints are SpawnConstraints'; max_calls counts children in all."""
+        return cls(
+            "spawn",
+            max_children=max_children,
+            max_tree=max_tree,
+            max_depth=max_depth,
+            may_delegate=may_delegate,
+            default=default,
+            max_calls=max_calls,
+            max_concurrency=max_concurrency,
+            expires_in_s=expires_in_s,
+        )
+
+    @classmethod
     def parse(cls, text: str) -> Grant:
         """Grant text: `kind` or `kind:name=value;name=value,value`. ConfigError names what is wrong."""
         kind, _, rest = text.strip().partition(":")
@@ -120,16 +146,21 @@ class Grant:
         return cls(kind, **constraints)
 
     def attenuate(self, **constraints: Any) -> Grant:
-        """A narrower grant below this one; ValueError (ConfigError) when any constraint would widen it."""
+        """A narrower grant below this one; ValueError (ConfigError) when any constraint would widen it.
+
+        What is not named is as it is here, so that a grant says by itself all that it allows.
+        """
         mine = msgspec.structs.asdict(self.constraints)
         checked = _checked(self.kind, constraints)
         for name, value in msgspec.structs.asdict(checked).items():
-            if value is not None and mine[name] is not None and not SORTS[name].narrows(value, mine[name]):
+            wider = mine[name] if mine[name] is not None else ABSENT.get(self.kind, {}).get(name)
+            if value is not None and wider is not None and not SORTS[name].narrows(value, wider):
                 raise ConfigError(
-                    f"{name}: cannot be widened from {shown(mine[name])} to {shown(value)}",
+                    f"{name}: cannot be widened from {shown(wider) or 'nothing'} to {shown(value)}",
                     kind="capability_widening",
                 )
-        return Grant(self.kind, parent=self, **msgspec.structs.asdict(checked))
+        given = {name: value for name, value in msgspec.structs.asdict(checked).items() if value is not None}
+        return Grant(self.kind, parent=self, **(mine | given))
 
     def revoke(self, reason: str = "revoked by the operator") -> None:
         """Ends this grant and every one below it, for good; calls under way are cancelled."""
@@ -167,6 +198,11 @@ class Grant:
             if grant.constraints.expires_in_s is not None and grant.ledger.started_s is not None
         ]
         return min(times, default=None)
+
+    @property
+    def is_revoked(self) -> bool:
+        """Whether it, or one above it, has been."""
+        return any(grant.ledger.revoked is not None for grant in self.chain())
 
     def given(self, now_s: float) -> None:
         """The grant reached a VM: its time begins, if it had not."""

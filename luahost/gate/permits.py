@@ -139,6 +139,23 @@ class HttpAction(Action, frozen=True, kw_only=True):
         return {"host": str(self.origin), "path": self.url_path, "method": self.method}
 
 
+class SpawnAction(Action, frozen=True, kw_only=True):
+    """A child that a VM would have: where it would stand, and what it would hold."""
+
+    child: str  # its path
+    depth: int
+    siblings: int  # living children of its parent
+    tree: int  # living VMs below the root
+    kinds: tuple[str, ...]
+
+    @property
+    def kind(self) -> str:
+        return "spawn"
+
+    def about(self) -> dict[str, Any]:
+        return {"child": self.child}
+
+
 A = TypeVar("A", bound=Action)
 
 

@@ -14,12 +14,13 @@ from luahost.gate.rules import CHAIN_RULES, RULES, Refusal
 __all__ = ["Refusal", "decide", "expired", "judge", "no_grant", "short"]
 
 
-def no_grant(kind: str) -> Refusal:
-    """What the deny stub says."""
+def no_grant(kind: str, *, child: bool = False) -> Refusal:
+    """What the deny stub says; a child is told that its parent gives, not the operator."""
+    giver = f"vm.grant(Grant({kind!r}))"
+    way = f"its parent's spawn_child{{caps={{[{kind!r}]=true}}}}" if child else f"`--grant {kind}` or {giver}"
     return Refusal(
         kind="permission_denied",
-        message=f"{kind} denied: this script was not granted {kind!r}; `--grant {kind}` or "
-        f"vm.grant(Grant({kind!r})) allows it",
+        message=f"{kind} denied: this script was not granted {kind!r}; {way} allows it",
         rule="no_grant",
         grant=kind,
     )

@@ -14,15 +14,17 @@ import msgspec
 
 from luahost.gate import hosts, paths
 from luahost.gate.constraints import (
+    ABSENT,
     ExecConstraints,
     FileConstraints,
     HttpConstraints,
     LlmConstraints,
+    SpawnConstraints,
     has_prefix,
     matches,
     words,
 )
-from luahost.gate.permits import ExecAction, FileAction, HttpAction, LlmAction
+from luahost.gate.permits import ExecAction, FileAction, HttpAction, LlmAction, SpawnAction
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -187,10 +189,8 @@ def exec_(held: ExecConstraints, action: ExecAction) -> Refusal | None:
 
 
 def exec_chain(chain: list[ExecConstraints], action: ExecAction) -> Refusal | None:
-    """A shell is what some grant says, and none above it takes back."""
-    if action.text is None or (
-        any(held.shell for held in chain) and not any(held.shell is False for held in chain)
-    ):
+    """A shell is what the grant at the top says, and none below it takes back: no narrower one can add it."""
+    if action.text is None or (chain[-1].shell and not any(held.shell is False for held in chain)):
         return None
     return Refusal(
         kind="permission_denied",
@@ -218,6 +218,45 @@ def http(held: HttpConstraints, action: HttpAction) -> Refusal | None:
     return None
 
 
+# ── spawn ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def spawn(held: SpawnConstraints, action: SpawnAction) -> Refusal | None:
+    for kind in action.kinds:
+        if held.may_delegate is not None and not matches(held.may_delegate, kind):
+            return outside("spawn", "permission_denied", ("kind", kind), "may_delegate", held.may_delegate)
+    return None
+
+
+def spawn_limit(chain: list[SpawnConstraints], name: str) -> int:
+    """The lowest that the chain says; where its top says nothing, that is the default."""
+    said: list[int] = [value for held in chain if (value := getattr(held, name)) is not None]
+    at_top = chain[-1:] and getattr(chain[-1], name) is not None
+    return min(said if at_top else [*said, ABSENT["spawn"][name]])
+
+
+def spawn_chain(chain: list[SpawnConstraints], action: SpawnAction) -> Refusal | None:
+    """Whether there is a place for one more child."""
+    wanted = (
+        ("max_depth", action.depth, "max_depth_reached", "the tree may be {} deep"),
+        ("max_children", action.siblings + 1, "max_children_reached", "{} children may live at a time"),
+        ("max_tree", action.tree + 1, "max_children_reached", "{} children may live in the whole tree at a time"),
+    )
+    for rule, needed, kind, text in wanted:
+        limit = spawn_limit(chain, rule)
+        if needed > limit:
+            return Refusal(
+                kind=kind,
+                message=f"spawn denied: {text.format(limit)}",
+                rule=rule,
+                limit=limit,
+                used=needed - 1,
+                grant=f"spawn:{rule}={needed}",
+                retryable=rule != "max_depth",
+            )
+    return None
+
+
 # ── the tables ──────────────────────────────────────────────────────────────────────────────────────────
 
 RULES: dict[str, Callable[[Any, Any], Refusal | None]] = {
@@ -227,8 +266,13 @@ RULES: dict[str, Callable[[Any, Any], Refusal | None]] = {
     "fs.delete": files,
     "exec": exec_,
     "http": http,
+    "spawn": spawn,
 }
 """Kind → what one grant's constraints say to an action of it."""
 
-CHAIN_RULES: dict[str, Callable[[Any, Any], Refusal | None]] = {"llm": llm_chain, "exec": exec_chain}
+CHAIN_RULES: dict[str, Callable[[Any, Any], Refusal | None]] = {
+    "llm": llm_chain,
+    "exec": exec_chain,
+    "spawn": spawn_chain,
+}
 """Kind → what the constraints of the whole chain say together."""

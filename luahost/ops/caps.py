@@ -12,7 +12,7 @@ from luahost.gate.constraints import KINDS
 from luahost.gate.grants import Grant
 from luahost.gate.permits import Action
 from luahost.gate.policy import Refusal, judge, no_grant, short
-from luahost.ops import exec, files, http, llm_plan, results
+from luahost.ops import exec, files, http, llm_plan, results, spawning
 from luahost.ops.results import Result
 from luahost.ops.world import Share
 
@@ -21,6 +21,7 @@ WISHES: dict[str, Callable[[Share, dict[str, Any]], Action | Result]] = {
     "exec": exec.wish,
     "http": http.wish,
     **{kind: partial(files.wish, kind) for kind in ("fs.read", "fs.write", "fs.delete")},
+    "spawn": spawning.wish,
 }
 """Kind → the action that a detail of orcs.can(kind, detail) describes, or why it is none."""
 
@@ -32,7 +33,11 @@ class CanArgs(msgspec.Struct, frozen=True):
 
 def caps(share: Share, args: None) -> dict[str, Any]:
     """{kind = {constraints, used, remaining, expires_in}} of what is held now."""
-    return {kind: _describe(grant, share.world.monotonic_s()) for kind, grant in share.grants.items()}
+    return {
+        kind: _describe(grant, share.world.monotonic_s())
+        for kind, grant in share.grants.items()
+        if not grant.is_revoked
+    }
 
 
 def can(share: Share, args: CanArgs) -> dict[str, Any]:
@@ -42,7 +47,7 @@ def can(share: Share, args: CanArgs) -> dict[str, Any]:
         return {"allow": False, "error_kind": "unknown_capability", "rule": "unknown", "error": error}
     grant = share.grants.get(args.kind)
     if grant is None:
-        return _no(no_grant(args.kind))
+        return _no(no_grant(args.kind, child=share.depth > 0))
     action = WISHES[args.kind](share, args.detail or {})
     if isinstance(action, dict):
         error, kind = action["error"], action["error_kind"]

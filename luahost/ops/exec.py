@@ -19,7 +19,7 @@ import msgspec
 import trio
 
 from luahost.gate import paths
-from luahost.gate.constraints import ExecConstraints
+from luahost.gate.constraints import ABSENT, ExecConstraints
 from luahost.gate.grants import Grant
 from luahost.gate.permits import ExecAction, Permit
 from luahost.gate.policy import judge
@@ -30,8 +30,8 @@ from luahost.ops.reach import from_os
 from luahost.ops.results import Result
 from luahost.ops.world import Emit, Planned, Share
 
-TIMEOUT_S = 60.0
-OUTPUT_BYTES = 1024 * 1024
+TIMEOUT_S: float = ABSENT["exec"]["timeout_s"]
+OUTPUT_BYTES: int = ABSENT["exec"]["max_output_bytes"]
 LEFT_OVER_S = 0.1
 """How long outputs that a program's own children hold open are still read after its end."""
 MAX_ARGUMENTS = 1000

@@ -15,8 +15,10 @@ import trio
 from luahost.gate.grants import Grant
 from luahost.gate.permits import Action
 from luahost.ops import prices
+from luahost.ops.family import Program
 from luahost.ops.providers import Provider
 from luahost.ops.sessions import Store
+from luahost.ops.tickets import Tickets
 from luahost.transport.settings import TransportSettings
 from luahost.values import Limits
 
@@ -73,7 +75,7 @@ def _make_client(settings: TransportSettings) -> Client:
 
 
 class Share:
-    """One VM's: its grants, its sessions, where its modules are. Nothing of another VM is reachable here."""
+    """One VM's: its grants, its sessions, where its modules are. Of other VMs only those below it are reachable."""
 
     def __init__(
         self, world: World, grants: Mapping[str, Grant], directory: Path | None, limits: Limits | None = None
@@ -84,6 +86,9 @@ class Share:
         self.owner: Hashable = object()  # whose turn it is where calls of many VMs wait for one thing
         self.value_bytes = (limits or Limits()).value_bytes  # what may enter the VM at once
         self.sessions = Store(world.now_s)
+        self.depth = 0  # of a root; its children are at 1
+        self.program: Program  # the VM itself, and through it those below; set when it is made
+        self.tickets: Tickets
 
 
 class Planned(msgspec.Struct, frozen=True, kw_only=True):

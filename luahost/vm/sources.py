@@ -38,6 +38,7 @@ BOOT = (
     "std/fallback.lua",
     "std/llm.lua",
     "std/sessions.lua",
+    "std/children.lua",
     "boot/seal.lua",
 )
 

@@ -7,6 +7,10 @@ local next, later = K.raw.base.next, K.later
 local RARE = {
   ["boot/json.lua"] = { K, "json_parse", "json_encode" },
   ["std/concurrency.lua"] = { K.orcs, "all", "map", "race", "timeout", "nursery", "spawn" },
+  ["std/children.lua"] = {
+    K.orcs, "spawn_child", "child", "children", "child_count", "max_children", "send_to_child",
+    "send_to_child_async", "child_result", "send_to_children_batch", "request", "request_batch", "emit_output",
+  },
   ["std/schema.lua"] = { K, "misfit" },
   ["std/tools.lua"] = { K, "tools_of", "results_of", "resolve" },
   ["std/structured.lua"] = { K, "structured" },

@@ -38,7 +38,6 @@ BOOT = (
     "std/fallback.lua",
     "std/llm.lua",
     "std/sessions.lua",
-    "std/children.lua",
     "boot/seal.lua",
 )
 
@@ -52,6 +51,7 @@ PARTS = (
     "boot/sort.lua",
     "boot/json.lua",
     "std/concurrency.lua",
+    "std/children.lua",
     "std/schema.lua",
     "std/tools.lua",
     "std/structured.lua",

@@ -22,8 +22,6 @@ from servers import FaultServer, html_instead_of_json, unused_port
 
 from luahost.cli import asking, given, main
 from luahost.errors import WorldError
-from luahost.gate.constraints import LUA_NAMES
-from luahost.syscalls import SYSCALLS
 from luahost.testing import EchoModel
 from luahost.worker.check import names_of_orcs
 from luahost.workers import zygote
@@ -517,11 +515,6 @@ def test_the_lexer_skips_strings_and_comments_and_says_what_it_cannot_follow() -
         """
     assert names_of_orcs(source) == (["llm", "log", "now", "sleep"], 6)
     assert names_of_orcs(b"return orcs[name]") == ([], 1)
-
-
-def test_every_gated_call_has_its_lua_name() -> None:
-    gated = {op: row.capability for op, row in SYSCALLS.items() if row.capability}
-    assert {op: LUA_NAMES[op] for op in gated} == gated
 
 
 def test_providers_tells_key_and_reachability_and_never_the_key(tmp_path: Path, echo: EchoModel) -> None:

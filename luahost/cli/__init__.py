@@ -112,6 +112,18 @@ def check(script: str) -> int:
     return 0
 
 
+@cli.command("stubs")
+@click.argument("directory", default=".")
+@click.option("--table", is_flag=True, help="The README's table instead, on stdout.")
+@debug_option
+def write_stubs(directory: str, table: bool) -> int:
+    """Writes DIRECTORY/orcs.d.lua: types of everything in `orcs`, for editors that know LuaLS."""
+    from luahost.cli import stubs
+
+    click.echo(stubs.table() if table else stubs.write(directory), nl=not table)
+    return 0
+
+
 @cli.command("doctor")
 @click.option("--json", "json_", is_flag=True, help="The same as one line of JSON.")
 @debug_option

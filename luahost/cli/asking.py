@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 
 from luahost import config
+from luahost.api import needed
 from luahost.config import Config
 from luahost.errors import Exhausted, HostFault, ScriptError
-from luahost.gate.constraints import LUA_NAMES
 from luahost.gate.grants import Grant
 from luahost.outcomes import shown
 
@@ -66,8 +66,8 @@ def check(script: str) -> str:
         raise ScriptError(answer.error, kind="syntax_error")
     kinds: dict[str, list[str]] = {}
     for name in answer.names:
-        if name in LUA_NAMES:
-            kinds.setdefault(LUA_NAMES[name], []).append(f"orcs.{name}")
+        for kind in needed(name):
+            kinds.setdefault(kind, []).append(f"orcs.{name}")
     named = "; ".join(f"{kind} ({', '.join(sorted(names))})" for kind, names in sorted(kinds.items()))
     more = f"; line {answer.opaque_line} uses orcs in a way that is not read here" if answer.opaque_line else ""
     return f"{file}: syntax ok; {'names: ' + named if named else 'names no capability'}{more}"

@@ -427,27 +427,6 @@ ABSENT: dict[str, dict[str, Any]] = {
 DEFAULT_CAPS: dict[str, dict[str, int]] = {"fs.write": {"calls": 10_000, "bytes": 256 << 20}}
 """Kind → what a grant may use up where it does not say: a script nobody has read must not fill the disk."""
 
-LUA_NAMES: dict[str, str] = {
-    "llm": "llm",
-    "llm_ping": "llm",
-    "llm_models": "llm",
-    "read": "fs.read",
-    "grep": "fs.read",
-    "glob": "fs.read",
-    "scan_dir": "fs.read",
-    "parse_frontmatter": "fs.read",
-    "git_info": "fs.read",
-    "write": "fs.write",
-    "mkdir": "fs.write",
-    "mv": "fs.write",
-    "remove": "fs.delete",
-    "exec": "exec",
-    "http": "http",
-    "exec_argv": "exec",
-    "spawn_child": "spawn",
-}
-"""orcs.NAME → the kind it needs, for `luahost check`; here and not in syscalls, which brings the world with it."""
-
 
 def check(kind: str, name: str, value: Any) -> Any:
     """The value as it is kept; ConfigError when it is none of its sort."""

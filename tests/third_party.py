@@ -138,7 +138,7 @@ def wiremock(_wiremock: WireMock) -> Iterator[WireMock]:
 
 @pytest.fixture(scope="module")
 def llama() -> Iterator[ThirdParty]:
-    if not LLAMA.exists():
+    if not (LLAMA.exists() and MODEL.exists()):
         pytest.skip("llama-server is not installed: `make test-servers LLAMA=1` builds it")
     port = unused_port()
     command = [str(LLAMA), "-m", str(MODEL), "--host", "127.0.0.1", "--port", str(port), "--no-ui", "--offline"]

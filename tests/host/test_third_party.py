@@ -47,6 +47,6 @@ async def test_llama_cpps_server_answers_over_both_wires_it_has(llama: ThirdPart
         streamed, whole, heard, _ = await answered(llama, wire, "hello")
         for answer in (streamed, whole):
             assert answer["ok"], answer
-            assert answer["content"]
+            assert answer["content"] == "hi, world"
             assert answer["usage"]["output"] > 0
         assert heard == streamed["content"]

@@ -164,7 +164,8 @@ class Arena:
             async with Host(config, audit=self._audited, output=self._put_out) as self.host:
                 self._tell_ports()
                 victim = await self.host.load(
-                    Source("return orcs.llm('VICTIM', {session_id = 'victim-session'}).ok"), grants=[self.grant()]
+                    Source("return orcs.llm('VICTIM', {session_id = 'victim-session'}).ok"),
+                    grants=[self.grant(), Grant.spawn(max_tree=12)],
                 )
                 self._token, self._over = trio.lowlevel.current_trio_token(), trio.Event()
                 self._ready.set()
@@ -206,7 +207,9 @@ class Arena:
         async with trio.open_nursery() as nursery:
             watch = Stopwatch(nursery, lambda: ports[0] if ports else None)
             try:
-                vm = await self.host.load(self.source(text, name), grants=[self.grant()], limits=limits)
+                vm = await self.host.load(
+                    self.source(text, name), grants=[self.grant(), Grant.spawn(max_tree=12)], limits=limits
+                )
                 value = await vm.run()
             except LuahostError as raised:
                 error = raised
@@ -222,7 +225,9 @@ class Arena:
         head, _, rest = text.partition("\n")
         wrapped = PRELUDE + "return { run = function() " + head.removeprefix(PRELUDE) + "\n" + rest
         wrapped += "\nend, on_request = function(request) return request.payload + 1 end }"
-        vm = await self.host.load(self.source(wrapped, name), grants=[self.grant()], limits=limits)
+        vm = await self.host.load(
+            self.source(wrapped, name), grants=[self.grant(), Grant.spawn(max_tree=12)], limits=limits
+        )
         value, error, again = None, None, None
         async with trio.open_nursery() as nursery:
             watch = Stopwatch(nursery, lambda: vm._port)

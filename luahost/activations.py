@@ -13,7 +13,7 @@ from collections.abc import Callable
 import trio
 
 from luahost.bridge import Bridge
-from luahost.errors import ConfigError, LuahostError, Stopped
+from luahost.errors import ConfigError, Exhausted, LuahostError, Stopped
 from luahost.outcomes import error_of, shown
 from luahost.standing import Usage
 from luahost.values import MAX_DEPTH, Limits, Value, deeper_than
@@ -42,7 +42,7 @@ class _Activation:
 
 class Activations:
     """One VM's. `put_out(kind, text)` takes what it prints; `nursery` runs what outlives the one who waited;
-    `on_end` is called once, when no more can be started, and must not wait.
+    `on_end` is called once, when no more can be started, and must not wait; `on_cpu` is told each step's seconds.
     """
 
     def __init__(  # noqa: PLR0917 - made in one place
@@ -53,9 +53,11 @@ class Activations:
         nursery: trio.Nursery,
         put_out: Callable[[str, str], None],
         on_end: Callable[[], None],
+        on_cpu: Callable[[float], None],
     ) -> None:
         self._bridge, self._port, self._limits, self._nursery = bridge, port, limits, nursery
-        self._give_out, self._on_end = put_out, on_end
+        self._give_out, self._on_end, self._on_cpu = put_out, on_end, on_cpu
+        self._below_cpu_s = 0.0  # CPU of VMs below, since this one was last idle
         self.usage = Usage()
         self.ended: LuahostError | None = None  # why no more can be started
         self._tasks: dict[int, _Activation] = {}
@@ -84,6 +86,7 @@ class Activations:
         if not self._tasks:
             self._port.worker.begin_activation()
             self._bridge.noes.clear()
+            self._below_cpu_s = 0.0
             self._output_left = 2 * self._limits.output_bytes + OUTPUT_SPARE
         self.last += 1
         self.usage.activations += 1
@@ -115,6 +118,13 @@ class Activations:
             activation.end(error=why)
         if first:
             self._on_end()
+
+    def charge(self, cpu_s: float) -> None:
+        """A VM below used CPU. It is this one's too: nobody gets round a limit through children."""
+        self._below_cpu_s += cpu_s
+        limit = self._limits.cpu_s
+        if self._tasks and self._below_cpu_s > limit:
+            self.end(Exhausted(f"the CPU limit of {limit:g} s is used up by the VMs below", limit="cpu_s"))
 
     def cancel(self, why: LuahostError) -> None:
         """Ends what is under way; more can be started."""
@@ -158,7 +168,9 @@ class Activations:
                 self._port.send(frames.go_on(self._bridge.share.world.now_s()))
             else:
                 usage = self.usage
-                usage.cpu_s += max(0, want.cpu_us) / 1e6
+                spent_s = max(0, want.cpu_us) / 1e6
+                usage.cpu_s += spent_s
+                self._on_cpu(spent_s)
                 usage.memory_bytes = max(0, want.memory_bytes)
                 usage.memory_peak_bytes = max(usage.memory_peak_bytes, usage.memory_bytes)
                 usage.output_bytes = max(usage.output_bytes, want.output_bytes)

@@ -119,7 +119,9 @@ class Vm:
         share.depth = self.depth
         share.program, share.tickets = self, Tickets(home.nursery, limits.value_bytes)
         self._bridge = Bridge(name, share, port, home.nursery, home.journal)
-        self._activations = Activations(self._bridge, port, limits, home.nursery, self._put_out, self._over)
+        self._activations = Activations(
+            self._bridge, port, limits, home.nursery, self._put_out, self._over, self._used_cpu
+        )
         self._turn = trio.Lock()  # runs and requests come one after another; signals do not wait
         self._queued = 0
         self._resumed: trio.Event | None = None  # while it is paused
@@ -431,6 +433,12 @@ class Vm:
         self._activations.end(why)
         with trio.CancelScope(shield=True):
             await self._gone.wait()
+
+    def _used_cpu(self, cpu_s: float) -> None:
+        above = self.parent
+        while above is not None:
+            above._activations.charge(cpu_s)
+            above = above.parent
 
     def _over(self) -> None:
         """Nothing can begin any more, whatever the reason: the same for all below, and the parent's books."""

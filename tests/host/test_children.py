@@ -293,6 +293,18 @@ async def test_a_child_that_hits_its_limit_ends_alone() -> None:
     assert told == ["exhausted", "cpu_s", "Error", 0, 7]
 
 
+@in_trio
+async def test_cpu_is_charged_to_the_whole_tree() -> None:
+    spin = "return { run = function() local t = os.clock() while os.clock() - t < 0.15 do end return 1 end }"
+    body = "local n = 0 for i = 1, 20 do n = n + orcs.spawn_child{ id = 'c' .. i, script = input, caps = 'inherit' }:run().result end return n"
+    async with manager(body, limits=Limits(cpu_s=0.5)) as vm:
+        with pytest.raises(Exhausted, match="by the VMs below") as caught:
+            await vm.run(spin)
+        assert caught.value.limit == "cpu_s"
+        assert 3 <= vm.standing().grants["spawn"].used["calls"] <= 5
+    assert await answer(body.replace("20", "2"), spin, limits=Limits(cpu_s=0.5)) == 2
+
+
 # ── reach ───────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -122,9 +122,17 @@ class Activations:
     def charge(self, cpu_s: float) -> None:
         """A VM below used CPU. It is this one's too: nobody gets round a limit through children."""
         self._below_cpu_s += cpu_s
-        limit = self._limits.cpu_s
-        if self._tasks and self._below_cpu_s > limit:
-            self.end(Exhausted(f"the CPU limit of {limit:g} s is used up by the VMs below", limit="cpu_s"))
+        # One that used all of it alone has gone a little over, and its parent may still hear of that.
+        if self._tasks and self._below_cpu_s > 1.1 * self._limits.cpu_s + 0.05:
+            self.end(self._spent())
+
+    def check_below(self) -> None:
+        """Before a VM below begins something: Exhausted when others below have used up this one's CPU."""
+        if self._tasks and self._below_cpu_s > 0.98 * self._limits.cpu_s:  # they are stopped a little before it
+            raise self._spent()
+
+    def _spent(self) -> Exhausted:
+        return Exhausted(f"the CPU limit of {self._limits.cpu_s:g} s is used up by the VMs below", limit="cpu_s")
 
     def cancel(self, why: LuahostError) -> None:
         """Ends what is under way; more can be started."""

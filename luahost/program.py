@@ -8,7 +8,7 @@ worker goes.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -234,6 +234,8 @@ class Vm:
             async with self._turn:
                 while self._resumed is not None and self._activations.ended is None:
                     await self._resumed.wait()
+                for above in self._ancestors():
+                    above._activations.check_below()
                 result = await self._activations.run(entry, arg)
         except BaseException as error:
             if isinstance(error, LuahostError):
@@ -339,6 +341,8 @@ class Vm:
         source = script if isinstance(script, Source) else await trio.to_thread.run_sync(read_script, script)
         source.lua()
         limits = self.limits if limits is None else limits
+        for each in (self, *self._ancestors()):
+            each._activations.check_below()
         self._offspring.comes(id)
         try:
             port = await self._home.pool.open(limits, tree=self._port.tree)
@@ -435,9 +439,13 @@ class Vm:
             await self._gone.wait()
 
     def _used_cpu(self, cpu_s: float) -> None:
+        for above in self._ancestors():
+            above._activations.charge(cpu_s)
+
+    def _ancestors(self) -> Iterator[Vm]:
         above = self.parent
         while above is not None:
-            above._activations.charge(cpu_s)
+            yield above
             above = above.parent
 
     def _over(self) -> None:

@@ -295,13 +295,20 @@ async def test_a_child_that_hits_its_limit_ends_alone() -> None:
 
 @in_trio
 async def test_cpu_is_charged_to_the_whole_tree() -> None:
-    spin = "return { run = function() local t = os.clock() while os.clock() - t < 0.15 do end return 1 end }"
-    body = "local n = 0 for i = 1, 20 do n = n + orcs.spawn_child{ id = 'c' .. i, script = input, caps = 'inherit' }:run().result end return n"
+    spin = "return { run = function() local t = os.clock() while os.clock() - t < 0.05 do end return 1 end }"
+    body = "local n = 0 for i = 1, 20 do local c = orcs.spawn_child{ id = 'c' .. i, script = input } local r = c.ok and c:run() or c n = n + (r.result or error('at ' .. i)) end return n"
     async with manager(body, limits=Limits(cpu_s=0.5)) as vm:
-        with pytest.raises(Exhausted, match="by the VMs below") as caught:
+        with pytest.raises(ScriptError, match=r"at (9|1[0-2])$"):
             await vm.run(spin)
-        assert caught.value.limit == "cpu_s"
-        assert 3 <= vm.standing().grants["spawn"].used["calls"] <= 5
+    at_once = "local ids = {} for i = 1, 8 do ids[i] = 'c' .. i orcs.spawn_child{ id = ids[i], script = input } end return orcs.send_to_children_batch(ids, ids)"
+    with pytest.raises(Exhausted, match="by the VMs below"):
+        await answer(at_once, spin.replace("0.05", "0.15"), limits=Limits(cpu_s=0.5))
+    hog = "return { run = function() while true do end end }"
+    body_of_two = "local function hog(id) return orcs.spawn_child{ id = id, script = input }:run() end local a = hog('a') return { a.error_kind, orcs.spawn_child{ id = 'b', script = input }.error_kind }"
+    assert await answer(body_of_two, hog, limits=Limits(cpu_s=0.3)) == [
+        "exhausted",
+        "exhausted",
+    ]  # and it goes on itself
     assert await answer(body.replace("20", "2"), spin, limits=Limits(cpu_s=0.5)) == 2
 
 

@@ -8,6 +8,7 @@
     [[models.TABLE]]      what a model takes: pattern, and the facts that differ from wire/models.toml; TABLE is
                           anthropic, openai, compatible (all others on OpenAI's wire) or gemini
     [transport]           proxy, ca_file, max_connections
+    [mcp.NAME]            an MCP server: command, env, cwd, or url; timeout_s
 
 Everything unknown is an error that names it. No key stands in a file: key_env names the variable that has it.
 """
@@ -15,6 +16,7 @@ Everything unknown is an error that names it. No key stands in a file: key_env n
 from __future__ import annotations
 
 import os
+import re
 import stat
 import tomllib
 from collections.abc import Mapping
@@ -26,6 +28,7 @@ import msgspec
 from luahost.errors import ConfigError
 from luahost.gate.constraints import KINDS
 from luahost.gate.grants import Grant
+from luahost.ops.mcp_servers import McpServer
 from luahost.ops.prices import Price
 from luahost.ops.providers import PROVIDERS, Provider
 from luahost.transport.settings import Deadlines, TransportSettings
@@ -47,6 +50,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits = Limits()
     grants: tuple[Grant, ...] = ()
     transport: TransportSettings = TransportSettings()
+    mcp: Mapping[str, McpServer] = {}
 
     def __post_init__(self) -> None:
         if self.provider not in self.providers:
@@ -82,7 +86,7 @@ def read_file(path: Path) -> Config:
 
 
 def _config(data: dict[str, Any]) -> Config:
-    known = ("providers", "provider", "model", "models", "limits", "grants", "transport")
+    known = ("providers", "provider", "model", "models", "limits", "grants", "transport", "mcp")
     _only(data, known, "")
     fields: dict[str, Any] = {}
     providers = dict(PROVIDERS)
@@ -101,6 +105,7 @@ def _config(data: dict[str, Any]) -> Config:
     transport = _table(data, "transport")
     _only(transport, TransportSettings.__struct_fields__, "transport")
     fields["transport"] = _converted(transport, TransportSettings, "transport")
+    fields["mcp"] = {name: _mcp(name, table) for name, table in _table(data, "mcp").items()}
     grants = data.get("grants", [])
     if not isinstance(grants, list):
         raise ConfigError("grants: tables like [[grants]] expected")
@@ -116,6 +121,19 @@ def one_of_each(grants: Any) -> tuple[Grant, ...]:
         if kinds.count(kind) > 1:
             raise ConfigError(f"grants: one grant of each kind expected, got {kinds.count(kind)} of {kind!r}")
     return made
+
+
+def _mcp(name: str, table: Any) -> McpServer:
+    where = f"mcp.{name}"
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,40}", name):
+        raise ConfigError(f"{where}: a name of letters, digits, _ and - expected")
+    if not isinstance(table, dict):
+        raise ConfigError(f"{where}: a table expected, got {table!r}")
+    _only(table, McpServer.__struct_fields__, where)
+    try:
+        return _converted(table, McpServer, where)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error.message.removeprefix(where + ': ')}") from None
 
 
 def _provider(name: str, table: Any) -> Provider:

@@ -25,6 +25,7 @@ from luahost.config import Config
 from luahost.errors import Stopped
 from luahost.gate.grants import Grant
 from luahost.journal import Journal, Sink
+from luahost.ops.mcp_servers import McpServers
 from luahost.ops.world import Share, World
 from luahost.program import SHUTDOWN_S, Home, Vm
 from luahost.standing import Standing
@@ -71,12 +72,12 @@ class Host:
 
     async def __aenter__(self) -> Host:
         self._journal = Journal(self._audit)
-        self._world = World(
-            self.config.providers, self.config.provider, self.config.model, self._rng, self.config.transport
-        )
         # Entered by hand: an error inside the caller's block shall reach the caller as it is, not in a group.
         self._manager = trio.open_nursery()
         self._nursery = await self._manager.__aenter__()
+        config = self.config
+        mcp = McpServers(config.mcp, self._nursery.start_soon)
+        self._world = World(config.providers, config.provider, config.model, self._rng, config.transport, mcp)
         self.prepare()
         assert self._zygote is not None
         self._pool = Pool(self._nursery, self._zygote, self._rng)

@@ -37,6 +37,8 @@ class Record(msgspec.Struct, kw_only=True, omit_defaults=True):
     program: str = ""
     method: str = ""
     child: str = ""
+    server: str = ""
+    tool: str = ""
     args_sha256: str = ""
     error_kind: str = ""
     usage: dict[str, Any] = {}

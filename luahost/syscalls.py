@@ -24,6 +24,7 @@ from luahost.ops import (
     llm,
     llm_options,
     llm_plan,
+    mcp,
     modules,
     ping,
     session_calls,
@@ -183,6 +184,9 @@ SYSCALLS: dict[str, Syscall] = {
         _gated("exec", exec.ShellArgs, "exec", exec.plan_shell, exec.run),
         _gated("exec_argv", exec.ExecArgs, "exec", exec.plan_argv, exec.run, exec.ExecOptions),
         _gated("http", http.HttpArgs, "http", http.plan, http.request, http.HttpOptions),
+        _gated("mcp_servers", mcp.ServersArgs, "mcp", mcp.plan_servers, mcp.servers),
+        _gated("mcp_tools", mcp.ServersArgs, "mcp", mcp.plan_servers, mcp.tools),
+        _gated("mcp_call", mcp.CallArgs, "mcp", mcp.plan_call, mcp.call),
         Syscall(op="check_command", shape=exec.ShellArgs, act=exec.check_command),
         Syscall(op="module", shape=modules.ModuleArgs, act=modules.module),
     )

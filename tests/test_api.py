@@ -61,7 +61,7 @@ def test_the_registry_names_the_grant_that_the_host_asks_for() -> None:
     assert {op: needed(op)[0] for op in gated} == gated
     named = {kind for each in api().functions.values() for kind in (each.needs, *each.also) if kind}
     assert named <= set(KINDS)
-    asked = {"llm_sessions.compact": "llm"}  # in Lua, through orcs.llm
+    asked = {"llm_sessions.compact": "llm", "mcp_as_tools": "mcp"}  # in Lua, through orcs.llm and orcs.mcp_tools
     assert {name: each.needs for name, each in api().functions.items() if each.needs} == {**gated, **asked}
 
 

@@ -35,6 +35,8 @@
 ---| "invalid_script" # it does not compile
 ---| "invalid_url" # not a URL that is taken
 ---| "io" # the disk said no
+---| "mcp_error" # the MCP server said no
+---| "mcp_unavailable" # the MCP server is not there
 ---| "max_children_reached" # as many as may live
 ---| "max_depth_reached" # too deep in the tree
 ---| "missing_api_key" # the provider's key is not set
@@ -57,6 +59,7 @@
 ---| "timeout" # it took too long
 ---| "tls" # no secure connection
 ---| "too_large" # more than may be carried
+---| "tool_error" # the tool failed
 ---| "tool_loop_limit" # the model still calls tools
 ---| "tool_not_allowed" # the grant does not list this tool
 
@@ -288,6 +291,24 @@
 ---@field body string
 ---@field url string where it came from, after redirects
 ---@field redirects integer
+
+---@class orcs.McpServers: orcs.Result
+---@field servers table[] {name}
+
+---@class orcs.McpTool
+---@field name string mcp__SERVER__TOOL
+---@field server string
+---@field tool string
+---@field description string
+---@field parameters table a JSON Schema
+
+---@class orcs.McpTools: orcs.Result
+---@field tools orcs.McpTool[]
+
+---@class orcs.McpResult: orcs.Result
+---@field content string
+---@field structured? table
+---@field images? table[] {media_type, data}
 
 ---@class orcs.ExecOptions
 ---@field cwd? string
@@ -566,6 +587,36 @@ function orcs.exec_argv(program, args, opts) end
 ---@param command string
 ---@return orcs.Checked
 function orcs.check_command(command) end
+
+--- The MCP servers that the grant allows.
+--- Needs `mcp`.
+--- Fails with permission_denied, capability_expired, capability_revoked, budget_exceeded, concurrency_limit, rate_limit, invalid_options.
+---@return orcs.McpServers
+function orcs.mcp_servers() end
+
+--- Their tools that the grant allows.
+--- Needs `mcp`.
+--- Fails with mcp_error, mcp_unavailable, tool_not_allowed, timeout, invalid_options, permission_denied, capability_expired, capability_revoked, budget_exceeded, concurrency_limit, rate_limit.
+---@param server? string
+---@return orcs.McpTools
+function orcs.mcp_tools(server) end
+
+--- Calls a tool.
+--- Needs `mcp`.
+--- Fails with mcp_error, mcp_unavailable, tool_not_allowed, timeout, tool_error, invalid_options, permission_denied, capability_expired, capability_revoked, budget_exceeded, concurrency_limit, rate_limit.
+---@param server string
+---@param tool string
+---@param args? table
+---@return orcs.McpResult
+function orcs.mcp_call(server, tool, args) end
+
+--- The tools as orcs.llm takes them; nil and the failed result where there are none.
+--- Needs `mcp`.
+--- Fails with mcp_error, mcp_unavailable, tool_not_allowed, timeout, invalid_options, permission_denied, capability_expired, capability_revoked, budget_exceeded, concurrency_limit, rate_limit.
+---@param server? string
+---@return orcs.Tool[]?
+---@return orcs.Result?
+function orcs.mcp_as_tools(server) end
 
 --- A script in a VM of its own, with a part of my grants.
 --- Needs `spawn`.

@@ -11,10 +11,18 @@ local RARE = {
     K.orcs, "spawn_child", "child", "children", "child_count", "max_children", "send_to_child",
     "send_to_child_async", "child_result", "send_to_children_batch", "request", "request_batch", "emit_output",
   },
+  ["std/files.lua"] = {
+    K.orcs, "read", "write", "mkdir", "remove", "mv", "glob", "grep", "scan_dir", "git_info",
+  },
+  ["std/exec.lua"] = { K.orcs, "exec", "exec_argv", "check_command" },
+  ["std/http.lua"] = { K.orcs, "http" },
+  ["std/mcp.lua"] = { K.orcs, "mcp_servers", "mcp_tools", "mcp_call", "mcp_as_tools" },
   ["std/schema.lua"] = { K, "misfit" },
   ["std/tools.lua"] = { K, "tools_of", "results_of", "resolve" },
   ["std/structured.lua"] = { K, "structured" },
 }
+
+later(K.fields, "pwd", "std/files.lua")
 
 for file, names in next, RARE do
   local holder = names[1]

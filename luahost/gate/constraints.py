@@ -255,6 +255,7 @@ SORTS: dict[str, Sort] = {
     "allow_private": FLAG,
     "max_response_bytes": COUNT,
     "max_redirects": COUNT,
+    "servers": GLOBS,
     "commands": COMMANDS,
     "env": ENV_NAMES,
     "shell": FLAG,
@@ -406,6 +407,17 @@ class SpawnConstraints(Constraints, frozen=True, forbid_unknown_fields=True, omi
     default: str | None = None
 
 
+class McpConstraints(Constraints, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """What `mcp` may be narrowed to.
+
+    servers  names of the configuration's servers; `*` stands for any text
+    tools    names of their tools
+    """
+
+    servers: tuple[str, ...] | None = None
+    tools: tuple[str, ...] | None = None
+
+
 KINDS: dict[str, type[Constraints]] = {
     "llm": LlmConstraints,
     "fs.read": FileConstraints,
@@ -414,6 +426,7 @@ KINDS: dict[str, type[Constraints]] = {
     "exec": ExecConstraints,
     "http": HttpConstraints,
     "spawn": SpawnConstraints,
+    "mcp": McpConstraints,
 }
 """Every kind of grant and its constraints."""
 

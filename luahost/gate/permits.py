@@ -156,6 +156,25 @@ class SpawnAction(Action, frozen=True, kw_only=True):
         return {"child": self.child}
 
 
+class McpAction(Action, frozen=True, kw_only=True):
+    """A call of a tool of an MCP server; without a tool, or a server, the asking which there are."""
+
+    server: str | None
+    tool: str | None
+    costs: bool
+
+    @property
+    def kind(self) -> str:
+        return "mcp"
+
+    @property
+    def asks(self) -> Mapping[str, int]:
+        return ONE_CALL if self.costs else {}
+
+    def about(self) -> dict[str, Any]:
+        return {"server": self.server, "tool": self.tool}
+
+
 A = TypeVar("A", bound=Action)
 
 

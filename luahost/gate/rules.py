@@ -19,12 +19,13 @@ from luahost.gate.constraints import (
     FileConstraints,
     HttpConstraints,
     LlmConstraints,
+    McpConstraints,
     SpawnConstraints,
     has_prefix,
     matches,
     words,
 )
-from luahost.gate.permits import ExecAction, FileAction, HttpAction, LlmAction, SpawnAction
+from luahost.gate.permits import ExecAction, FileAction, HttpAction, LlmAction, McpAction, SpawnAction
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -257,6 +258,17 @@ def spawn_chain(chain: list[SpawnConstraints], action: SpawnAction) -> Refusal |
     return None
 
 
+# ── mcp ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def mcp(held: McpConstraints, action: McpAction) -> Refusal | None:
+    if held.servers is not None and action.server is not None and not matches(held.servers, action.server):
+        return outside("mcp", "permission_denied", ("server", action.server), "servers", held.servers)
+    if held.tools is not None and action.tool is not None and not matches(held.tools, action.tool):
+        return outside("mcp", "tool_not_allowed", ("tool", action.tool), "tools", held.tools)
+    return None
+
+
 # ── the tables ──────────────────────────────────────────────────────────────────────────────────────────
 
 RULES: dict[str, Callable[[Any, Any], Refusal | None]] = {
@@ -267,6 +279,7 @@ RULES: dict[str, Callable[[Any, Any], Refusal | None]] = {
     "exec": exec_,
     "http": http,
     "spawn": spawn,
+    "mcp": mcp,
 }
 """Kind → what one grant's constraints say to an action of it."""
 

@@ -12,7 +12,7 @@ from luahost.gate.constraints import KINDS
 from luahost.gate.grants import Grant
 from luahost.gate.permits import Action
 from luahost.gate.policy import Refusal, judge, no_grant, short
-from luahost.ops import exec, files, http, llm_plan, results, spawning
+from luahost.ops import exec, files, http, llm_plan, mcp, results, spawning
 from luahost.ops.results import Result
 from luahost.ops.world import Share
 
@@ -20,6 +20,7 @@ WISHES: dict[str, Callable[[Share, dict[str, Any]], Action | Result]] = {
     "llm": llm_plan.wish,
     "exec": exec.wish,
     "http": http.wish,
+    "mcp": mcp.wish,
     **{kind: partial(files.wish, kind) for kind in ("fs.read", "fs.write", "fs.delete")},
     "spawn": spawning.wish,
 }

@@ -16,6 +16,7 @@ from luahost.gate.grants import Grant
 from luahost.gate.permits import Action
 from luahost.ops import prices
 from luahost.ops.family import Program
+from luahost.ops.mcp_servers import McpServers
 from luahost.ops.providers import Provider
 from luahost.ops.sessions import Store
 from luahost.ops.tickets import Tickets
@@ -29,19 +30,21 @@ if TYPE_CHECKING:
 class World:
     """One per host. The client, and httpx with it, comes with the first call that needs it."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - what a host hands to its acts
         self,
         providers: Mapping[str, Provider],
         default_provider: str,
         default_model: str | None,
         rng: random.Random,
         transport: TransportSettings | None = None,
+        mcp: McpServers | None = None,
     ) -> None:
         self.providers = providers
         self.default_provider = default_provider
         self.default_model = default_model
         self.rng = rng
         self.directory = os.getcwd()  # where relative paths of scripts begin
+        self.mcp = mcp if mcp is not None else McpServers({}, lambda *_: None)
         self._transport = transport if transport is not None else TransportSettings()
         self._client: Client | None = None
         self._making = trio.Lock()

@@ -22,6 +22,7 @@ from luahost.errors import ConfigError, Exhausted, LuahostError, ScriptError, St
 from luahost.gate.grants import Grant
 from luahost.journal import Journal
 from luahost.offspring import Offspring, Tree
+from luahost.ops.board import Board
 from luahost.ops.family import is_id
 from luahost.ops.session import SessionInfo, readable
 from luahost.ops.sessions import Mode, Store
@@ -128,6 +129,7 @@ class Vm:
         self._has: dict[str, bool] = {}
         self._component = ""  # the id that the script gives itself
         self._begun = False
+        self._stopping = False
         self._error = ""
         self._gone = trio.Event()
 
@@ -245,6 +247,8 @@ class Vm:
             raise
         finally:
             self._queued -= 1
+            if self._stopping and self._activations.ended is None:
+                self._home.nursery.start_soon(self.close)
         self._error = ""
         return result
 
@@ -350,6 +354,7 @@ class Vm:
             self._offspring.fails(id)
             raise
         share = Share(self._home.world, {}, source.directory, limits)
+        share.board = Board(self._share.board)
         child = Vm(self._home, f"{self.name}/{id}", share, port, limits, parent=self)
         self._offspring.born(child)
         if self._activations.ended is not None:
@@ -357,6 +362,30 @@ class Vm:
             raise self._activations.ended
         await child.begin(source, input, grants=grants, restore=restore)
         return child
+
+    async def evaluate(
+        self, script: Source, input: Value, limits: Limits, say: Callable[[str], None]
+    ) -> tuple[Value, LuahostError | None, float]:
+        """What the function that the script returns makes of the input, or how it failed, and its CPU seconds.
+
+        In a VM of its own that holds nothing, is no child, and is gone afterwards. `say` takes what it prints.
+        """
+        port = await self._home.pool.open(limits)
+        share = Share(self._home.world, {}, None, limits)
+        share.evaluates = True
+        home = self._home._replace(put_out=lambda vm, kind, text: say(text))
+        vm = Vm(home, f"{self.name}/(eval)", share, port, limits)
+        try:
+            await vm.begin(script, None)
+            return await vm._activations.run("run", input), None, vm.usage.cpu_s
+        except LuahostError as error:
+            return None, error, vm.usage.cpu_s
+        finally:
+            await vm.end(Stopped("it is over", kind="closed"))
+
+    def stop_soon(self) -> None:
+        """Closes it once its run or request under way is done."""
+        self._stopping = True
 
     @property
     def children(self) -> Mapping[str, Vm]:

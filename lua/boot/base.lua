@@ -215,6 +215,8 @@ function G.load(chunk, name, mode, ...)
   return nil, message
 end
 
+K.load = G.load -- scripts may replace theirs
+
 -- ── the clock a script reads ────────────────────────────────────────────────────────────────────────
 
 -- The host stamps every message with the time; os.time and os.date read the stamp, so they cost nothing, a

@@ -22,6 +22,7 @@
 ---| "dns" # the name has no address
 ---| "empty_response" # the server answered nothing
 ---| "execution_failed" # the child's script failed
+---| "exhausted" # a limit of the VM is used up
 ---| "exists" # something of that name is there
 ---| "exit" # the program ended with another code than 0
 ---| "host_not_allowed" # the grant does not reach this server
@@ -45,6 +46,7 @@
 ---| "not_a_directory" # something on the way is none
 ---| "not_a_file" # a regular file expected
 ---| "not_found" # there is none
+---| "not_supported" # not here
 ---| "overloaded" # the server has no room
 ---| "parse_error" # the server's words are none of its protocol
 ---| "path_not_allowed" # the grant does not reach this path
@@ -53,6 +55,7 @@
 ---| "quota" # the provider's account is used up
 ---| "rate_limit" # too many in a time
 ---| "script_not_found" # no such script
+---| "script_error" # the script raised
 ---| "server_error" # the server failed
 ---| "session_busy" # a turn of this session is under way
 ---| "stream_incomplete" # the answer ended before its end
@@ -386,6 +389,41 @@
 ---@field concurrency? integer so many at a time
 ---@field collect? boolean an error is a result, and ends nobody else
 
+---@class orcs.Frontmatter: orcs.Result
+---@field frontmatter? table
+---@field body string
+---@field format? string yaml or toml; nil: there is none
+
+---@class orcs.Evaluated: orcs.Result
+---@field output string what it printed, 32 KiB at most
+---@field result? any
+
+---@class orcs.Violation
+---@field rule string control_char, shell_meta, env_expansion, glob, path_traversal
+---@field message string
+---@field position integer a byte, from 1
+---@field fragment string
+
+---@class orcs.Sanitized: orcs.Result
+---@field value? string
+---@field violations? orcs.Violation[]
+
+---@class orcs.Globbed
+---@field matched string[]
+---@field unmatched string[]
+
+---@class orcs.ChunkOptions
+---@field tokens? integer 500; four bytes each
+---@field overlap? integer at most half of it
+
+---@class orcs.Event
+---@field timestamp number
+---@field source table {name}: the VM's path
+---@field kind string
+---@field category string
+---@field operation string
+---@field payload? any
+
 ---@class orcs.Held
 ---@field constraints table
 ---@field used table<string, number>
@@ -405,6 +443,7 @@
 ---@field null orcs.Null JSON's null.
 orcs = {}
 orcs.llm_sessions = {}
+orcs.text = {}
 
 --- Asks a model. prompt is nil where opts has tool_results.
 --- Needs `llm`.
@@ -739,6 +778,105 @@ function orcs.json_parse(text) end
 ---@return string
 function orcs.json_encode(value) end
 
+--- TOML's value, of 64 KiB at most; dates are texts.
+---@param text string
+---@return table
+function orcs.toml_parse(text) end
+
+--- The same.
+---@param text string
+---@return table
+function orcs.parse_toml(text) end
+
+--- TOML text, members in order.
+---@param value table
+---@return string
+function orcs.toml_encode(value) end
+
+--- A file's front matter (YAML or TOML) and what follows it.
+--- Needs `fs.read`.
+--- Fails with path_not_allowed, not_found, not_a_file, not_a_directory, too_large, io, parse_error, not_supported, permission_denied, capability_expired, capability_revoked, budget_exceeded, concurrency_limit, rate_limit, invalid_options.
+---@param path string
+---@return orcs.Frontmatter
+function orcs.parse_frontmatter(path) end
+
+--- The same of a text.
+--- Fails with parse_error, too_large, not_supported.
+---@param text string
+---@return orcs.Frontmatter
+function orcs.parse_frontmatter_str(text) end
+
+--- What the chunk returns; it runs here, as this script.
+---@param source string
+---@param name? string
+---@return any
+function orcs.load_lua(source, name) end
+
+--- What the code returns in a VM of its own that holds nothing.
+--- Fails with too_large, exhausted, script_error, deadline_exceeded, not_supported.
+---@param code string
+---@return orcs.Evaluated
+function orcs.sandbox_eval(code) end
+
+--- No control characters?
+--- Fails with invalid_input.
+---@param s string
+---@return orcs.Sanitized
+function orcs.sanitize_arg(s) end
+
+--- A relative path without a way up?
+--- Fails with invalid_input.
+---@param s string
+---@return orcs.Sanitized
+function orcs.sanitize_path(s) end
+
+--- Nothing that means something to a shell?
+--- Fails with invalid_input.
+---@param s string
+---@return orcs.Sanitized
+function orcs.sanitize_strict(s) end
+
+--- Which paths the globs match; *, ? and **.
+---@param patterns string|string[]
+---@param paths string|string[]
+---@return orcs.Globbed
+function orcs.glob_match(patterns, paths) end
+
+--- Its SHA-256 in hexadecimal.
+---@param text string
+---@param algorithm? string
+---@return string
+function orcs.hash(text, algorithm) end
+
+--- A random UUID; unique, no secret.
+---@return string
+function orcs.uuid() end
+
+--- Characters.
+---@param s string
+---@return integer
+function orcs.text.len(s) end
+
+--- Its first characters, then the ending (…).
+---@param s string
+---@param max integer
+---@param ending? string
+---@return string
+function orcs.text.truncate(s, max, ending) end
+
+--- The parts between the separators.
+---@param s string
+---@param separator string
+---@param max? integer
+---@return string[]
+function orcs.text.split(s, separator, max) end
+
+--- Pieces of about so many tokens, cut where a reader would.
+---@param s string
+---@param opts? orcs.ChunkOptions
+---@return string[]
+function orcs.text.chunks(s, opts) end
+
 --- Marks a table as a list, also when it is empty.
 ---@param t table
 ---@return table
@@ -757,6 +895,32 @@ function orcs.emit_output(text, level) end
 ---@param level string
 ---@param text string
 function orcs.log(level, text) end
+
+--- As log.
+---@param text string
+---@param level string
+function orcs.output_with_level(text, level) end
+
+--- Onto my board and those above; false if it is over 16 KiB.
+---@param category string
+---@param operation string
+---@param payload any
+---@return boolean
+function orcs.emit_event(category, operation, payload) end
+
+--- The last events, mine and those from below.
+---@param n? integer
+---@return orcs.Event[]
+function orcs.board_recent(n) end
+
+--- Whether the VM at a path below me lives.
+---@param path string
+---@return boolean
+function orcs.is_alive(path) end
+
+--- Closes me once this run is done.
+---@return orcs.Result
+function orcs.request_stop() end
 
 --- What I hold: constraints, used, remaining.
 ---@return table<string, orcs.Held>

@@ -28,3 +28,17 @@ for file, names in next, RARE do
   local holder = names[1]
   for i = 2, #names do later(holder, names[i], file) end
 end
+
+-- name of orcs → the file that puts it there, when it is first looked up: no function stands for it until then.
+K.rare = {
+  text = "std/text.lua", hash = "std/hash.lua", toml_encode = "std/toml.lua",
+}
+for file, names in next, {
+  ["std/checks.lua"] = { "sanitize_arg", "sanitize_path", "sanitize_strict", "glob_match" },
+  ["std/documents.lua"] = {
+    "toml_parse", "parse_toml", "parse_frontmatter", "parse_frontmatter_str", "load_lua", "sandbox_eval", "uuid",
+  },
+  ["std/events.lua"] = { "emit_event", "board_recent", "output_with_level", "is_alive", "request_stop" },
+} do
+  for i = 1, #names do K.rare[names[i]] = file end
+end

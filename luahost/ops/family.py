@@ -6,7 +6,7 @@ The host's own VM (program.py) is one of these; the acts do not know it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from luahost.errors import LuahostError
@@ -53,6 +53,11 @@ class Program(Protocol):
     def make_room(self, id: str, limit: int) -> None: ...
     def revoke(self, kind: str) -> None: ...
 
+    def stop_soon(self) -> None: ...
+
+    async def evaluate(
+        self, script: Source, input: Value, limits: Limits, say: Callable[[str], None]
+    ) -> tuple[Value, LuahostError | None, float]: ...
     async def spawn(
         self,
         id: str,

@@ -15,7 +15,9 @@ import trio
 from luahost.gate.grants import Grant
 from luahost.gate.permits import Action
 from luahost.ops import prices
+from luahost.ops.board import Board
 from luahost.ops.family import Program
+from luahost.ops.lane import Lane
 from luahost.ops.mcp_servers import McpServers
 from luahost.ops.providers import Provider
 from luahost.ops.sessions import Store
@@ -48,6 +50,8 @@ class World:
         self._transport = transport if transport is not None else TransportSettings()
         self._client: Client | None = None
         self._making = trio.Lock()
+        self.readers = trio.CapacityLimiter(1)  # who reads YAML or TOML: Python, one thread is all it has
+        self.evaluators = trio.CapacityLimiter(8)
 
     def now_s(self) -> float:
         """Seconds since 1970."""
@@ -89,6 +93,9 @@ class Share:
         self.owner: Hashable = object()  # whose turn it is where calls of many VMs wait for one thing
         self.value_bytes = (limits or Limits()).value_bytes  # what may enter the VM at once
         self.sessions = Store(world.now_s)
+        self.lane = Lane()
+        self.evaluates = False  # a VM of orcs.sandbox_eval
+        self.board = Board()
         self.depth = 0  # of a root; its children are at 1
         self.program: Program  # the VM itself, and through it those below; set when it is made
         self.tickets: Tickets

@@ -56,6 +56,12 @@ PARTS = (
     "std/schema.lua",
     "std/tools.lua",
     "std/structured.lua",
+    "std/text.lua",
+    "std/hash.lua",
+    "std/toml.lua",
+    "std/checks.lua",
+    "std/documents.lua",
+    "std/events.lua",
 )
 """What a VM runs when it is first needed (lua/boot/parts.lua)."""
 

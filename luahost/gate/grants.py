@@ -16,9 +16,10 @@ from typing import Any
 import msgspec
 
 from luahost.errors import ConfigError
-from luahost.gate.constraints import ABSENT, DEFAULT_CAPS, KINDS, SORTS, Constraints, check, shown
-from luahost.gate.constraints import rate as rate_of
+from luahost.gate.constraints import ABSENT, DEFAULT_CAPS, KINDS, Constraints
 from luahost.gate.ledger import DIMENSIONS, Ledger, kept
+from luahost.gate.sorts import SORTS, check, shown
+from luahost.gate.sorts import rate as rate_of
 from luahost.values import nearest
 
 _ids = itertools.count(1)

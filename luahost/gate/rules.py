@@ -21,11 +21,9 @@ from luahost.gate.constraints import (
     LlmConstraints,
     McpConstraints,
     SpawnConstraints,
-    has_prefix,
-    matches,
-    words,
 )
 from luahost.gate.permits import ExecAction, FileAction, HttpAction, LlmAction, McpAction, SpawnAction
+from luahost.gate.sorts import has_prefix, matches, words
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -15,10 +15,11 @@ import msgspec
 import trio
 
 from luahost.errors import ConfigError, WorldError
-from luahost.gate.constraints import METHODS, HttpConstraints
+from luahost.gate.constraints import HttpConstraints
 from luahost.gate.hosts import names, parse_url
 from luahost.gate.permits import HttpAction, Permit
 from luahost.gate.policy import judge
+from luahost.gate.sorts import METHODS
 from luahost.ops import results
 from luahost.ops.files import as_text
 from luahost.ops.results import Result

@@ -12,8 +12,9 @@ import msgspec
 import trio
 
 from luahost.errors import WorldError
-from luahost.gate.constraints import LlmConstraints, matches
+from luahost.gate.constraints import LlmConstraints
 from luahost.gate.permits import LlmAction, Permit
+from luahost.gate.sorts import matches
 from luahost.ops import results
 from luahost.ops.llm_options import PingArgs
 from luahost.ops.llm_plan import Plan

@@ -16,10 +16,11 @@ import msgspec
 import trio
 
 from luahost.errors import ConfigError, LuahostError
-from luahost.gate.constraints import KINDS, SORTS, SpawnConstraints, matches
+from luahost.gate.constraints import KINDS, SpawnConstraints
 from luahost.gate.grants import Grant
 from luahost.gate.permits import Permit, SpawnAction
 from luahost.gate.rules import Refusal, spawn_limit
+from luahost.gate.sorts import SORTS, matches
 from luahost.ops import modules, results
 from luahost.ops.family import is_id
 from luahost.ops.results import Result

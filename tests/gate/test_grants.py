@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from luahost.errors import ConfigError
-from luahost.gate.constraints import matches
 from luahost.gate.grants import Grant
 from luahost.gate.hosts import Origin
 from luahost.gate.permits import LlmAction, Permit
 from luahost.gate.policy import decide, judge
+from luahost.gate.sorts import matches
 
 NAMES = ["gpt-4o", "gpt-4o-mini", "llama3.2", "claude", "m"]
 GLOBS = [*NAMES, "*", "gpt-4*", "gpt-4o*", "*mini", "l*2", "c*", "**"]

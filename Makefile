@@ -6,7 +6,7 @@ READY   = $(VENV)/.ready
 PEERS   = .venv-peers
 SERVERS = .servers
 
-.PHONY: demo test lint tests test-servers test-sdk test-lua fuzz soak bench bench-peers venv clean
+.PHONY: demo test lint tests test-servers test-sdk test-lua test-upstream fuzz soak bench bench-peers venv clean
 
 demo: $(READY)
 	@$(BIN)/python examples/demo.py $(if $(PROVIDER),--provider $(PROVIDER))
@@ -25,6 +25,10 @@ tests: $(READY)
 # LUA_TESTS: the folder testes of github.com/lua/lua at tag v5.4.8.
 test-lua: $(READY)
 	@$(BIN)/python tests/lua_suite.py $(LUA_TESTS)
+
+# PATH_TO_CRATES: the folder crates of github.com/ynishi/orcs-cli, whose scripts are run as they are.
+test-upstream: $(READY)
+	@$(BIN)/python tests/upstream.py $(PATH_TO_CRATES)
 
 # The tests against servers that other people wrote, which need npm and java. Once they are installed `make test`
 # has them too; what is not installed is skipped, and said.

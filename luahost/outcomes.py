@@ -18,9 +18,12 @@ _RESPONSE = {"success", "data", "error"}
 
 def is_response(result: Value, *, needs_success: bool) -> bool:
     """Whether a script answered in the upstream's form, {success, data, error}."""
-    if not isinstance(result, dict) or not result or not result.keys() <= _RESPONSE:
+    if not isinstance(result, dict) or not result:
         return False
-    return isinstance(result.get("success"), bool) or not needs_success
+    says = isinstance(result.get("success"), bool)
+    if says and ("data" in result or "error" in result):
+        return True  # whatever else is in it is nobody's, as in the upstream
+    return result.keys() <= _RESPONSE and (says or not needs_success)
 
 
 def unwrapped(result: dict[str, Value]) -> Value:

@@ -383,6 +383,10 @@ class Vm:
         finally:
             await vm.end(Stopped("it is over", kind="closed"))
 
+    def board(self, count: int = 100) -> list[dict[str, Any]]:
+        """The last events told here and below, the oldest first."""
+        return self._share.board.last(count)
+
     def stop_soon(self) -> None:
         """Closes it once its run or request under way is done."""
         self._stopping = True

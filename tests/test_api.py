@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import lupa.lua54 as lupa
 import pytest
-from command import TOP, luahost
+from command import TOP, environment, luahost
 
 from luahost.api import api, needed, split
 from luahost.cli import stubs
@@ -123,3 +126,39 @@ def test_a_list_of_types_is_split_outside_of_brackets() -> None:
         "a: table<string, any>",
         "f: fun(x: any, i: integer): any",
     ]
+
+
+# ── a project to begin with ─────────────────────────────────────────────────────────────────────────────
+
+
+def test_init_makes_a_project_whose_test_passes(tmp_path: Path) -> None:
+    ran = luahost("init", "mine", cwd=tmp_path)
+    assert ran.code == 0, ran
+    made = {path.name for path in (tmp_path / "mine").iterdir()}
+    assert made == {"agent.lua", "luahost.toml", ".luarc.json", "orcs.d.lua", "test_agent.py"}
+    assert (tmp_path / "mine" / "orcs.d.lua").read_text() == stubs.text()
+    json.loads((tmp_path / "mine" / ".luarc.json").read_text())
+    assert luahost("providers", "--config", "mine/luahost.toml", "--no-ping", cwd=tmp_path).code == 0
+    assert luahost("check", "mine/agent.lua", cwd=tmp_path).out == "agent.lua: syntax ok; names: llm (orcs.llm)\n"
+    tested = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "mine"],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert tested.returncode == 0 and "2 passed" in tested.stdout, tested.stdout
+
+
+def test_init_overwrites_nothing(tmp_path: Path) -> None:
+    (tmp_path / "luahost.toml").write_text("mine")
+    ran = luahost("init", ".", cwd=tmp_path)
+    assert ran.code == 2 and "luahost.toml is there already" in ran.err
+    assert [path.name for path in tmp_path.iterdir()] == ["luahost.toml"]
+    (tmp_path / "file").write_text("")
+    assert luahost("init", "file", cwd=tmp_path).code == 5
+    (tmp_path / "link").mkdir()
+    (tmp_path / "link" / "agent.lua").symlink_to(tmp_path / "elsewhere")
+    assert luahost("init", "link", cwd=tmp_path).code == 2 and not (tmp_path / "elsewhere").exists()

@@ -12,7 +12,9 @@ import re
 import shlex
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -267,6 +269,67 @@ def test_the_research_teams_tree_and_audit_show_who_was_denied_and_who_was_revok
         ("writer", "deny", "models", "model_not_allowed"),
     ]
     assert {len(each["grant_ids"]) for each in audit if each["capability"] == "llm"} == {3}  # worker, team, manager
+
+
+def test_code_review_reads_a_repository_and_writes_a_report_where_it_may(here: Path, echo: EchoModel) -> None:
+    (here / "out").mkdir()
+    command = ["run", str(EXAMPLES / "code_review.lua"), "--json", "--config", "echo.toml"]
+    command += ["--input", json.dumps({"files": "luahost/gate/*.py", "report": str(here / "out" / "review.md")})]
+    grants = ["--grant", "llm", "--grant", f"fs.read:roots={TOP};globs=**,.git/**"]
+    refused = luahost(*command, *grants, cwd=here)
+    assert (refused.code, json.loads(refused.out)["error_kind"]) == (3, "permission_denied")
+    ran = luahost(*command, *grants, "--grant", f"fs.write:roots={here / 'out'}", cwd=here)
+    files = sorted(str(path.relative_to(TOP)) for path in (TOP / "luahost" / "gate").glob("*.py"))
+    assert ran.code == 0, ran
+    told = json.loads(ran.out)
+    assert (told["files"], told["failed"], told["left_out"]) == (len(files), 0, 0)
+    report = (here / "out" / "review.md").read_text()
+    assert [line[3:] for line in report.splitlines() if line.startswith("## ")] == files
+    asked = [each.body["messages"][-1]["content"] for each in echo.requests[-len(files) :]]
+    assert any("Paths as the gate judges them" in each for each in asked), "the model was shown the file"
+
+
+PAGES = {
+    "/news": "<html><head><style>p{}</style><script>evil()</script></head><p>Lua &amp; friends</p>met today.</html>",
+    "/away": None,  # a redirect to where the grant does not reach
+}
+
+
+class Pages(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        body = PAGES.get(self.path)
+        self.send_response(200 if body else 302)
+        self.send_header("content-type", "text/html")
+        self.send_header("content-length", str(len(body or "")))
+        if not body:
+            self.send_header("location", "http://127.0.0.2:9/secret")
+        self.end_headers()
+        self.wfile.write((body or "").encode())
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+def test_read_web_reads_the_hosts_of_its_grant_and_no_others(here: Path) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Pages) as web:
+        threading.Thread(target=web.serve_forever, daemon=True).start()
+        host = f"127.0.0.1:{web.server_port}"
+        urls = [f"http://{host}/news", f"http://{host}/away", "http://127.0.0.2:9/secret", "http://localhost:1/"]
+        question = "\n".join(f"call fetch {json.dumps({'url': url})}" for url in urls)
+        command = ["run", str(EXAMPLES / "read_web.lua"), "--json", "--config", "echo.toml"]
+        command += ["--input", json.dumps(question), "--grant", "llm"]
+        ran = luahost(*command, "--grant", f"http:hosts={host};methods=GET", cwd=here)
+        refused = luahost(*command, cwd=here)
+        web.shutdown()
+    assert ran.code == 0, ran
+    told = json.loads(ran.out)
+    assert "Lua & friends\nmet today." in told["answer"] and "evil" not in told["answer"]
+    seen = {
+        each["url"].rpartition("/")[2] + str(each.get("status", "")): each.get("error_kind")
+        for each in told["read"]
+    }
+    assert seen == {"news200": None, "away302": None, "secret": "host_not_allowed", "": "host_not_allowed"}
+    assert {each["error_kind"] for each in json.loads(refused.out)["read"]} == {"permission_denied"}
 
 
 def test_embed_grants_runs_and_revokes(here: Path) -> None:

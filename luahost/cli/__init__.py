@@ -1,4 +1,4 @@
-"""The command: run a script, check one, list the providers.
+"""The command: run a script, check one, begin a project, list the providers.
 
     stdout   what the script prints, then its result; with --json the result alone, on one line
     stderr   logs, one line for an error, and with --debug the tracebacks
@@ -109,6 +109,18 @@ def check(script: str) -> int:
     from luahost.cli import asking
 
     click.echo(asking.check(script))
+    return 0
+
+
+@cli.command("init")
+@click.argument("directory")
+@debug_option
+def begin(directory: str) -> int:
+    """Makes DIRECTORY a project: a script, its configuration, types for editors, a test. Overwrites nothing."""
+    from luahost.cli import starting
+
+    for path in starting.start(directory):
+        click.echo(path)
     return 0
 
 

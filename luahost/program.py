@@ -18,7 +18,7 @@ import trio
 from luahost.activations import CANCEL_GRACE_S, Activations
 from luahost.bridge import Bridge
 from luahost.config import one_of_each, read_script
-from luahost.errors import ConfigError, Exhausted, LuahostError, ScriptError, Stopped
+from luahost.errors import ConfigError, Exhausted, HostFault, LuahostError, ScriptError, Stopped
 from luahost.gate.grants import Grant
 from luahost.journal import Journal
 from luahost.offspring import Offspring, Tree
@@ -375,13 +375,22 @@ class Vm:
         share.evaluates = True
         home = self._home._replace(put_out=lambda vm, kind, text: say(text))
         vm = Vm(home, f"{self.name}/(eval)", share, port, limits)
+        began_s = trio.current_time()
+        value: Value = None
+        failed: LuahostError | None = None
         try:
             await vm.begin(script, None)
-            return await vm._activations.run("run", input), None, vm.usage.cpu_s
+            value = await vm._activations.run("run", input)
         except LuahostError as error:
-            return None, error, vm.usage.cpu_s
+            failed = error
         finally:
+            spent_s = vm.usage.cpu_s
+            if isinstance(failed, Exhausted | HostFault):  # a worker that is killed does not say what it used
+                spent_s = max(spent_s, trio.current_time() - began_s)
+            self._activations.charge(spent_s)
+            self._used_cpu(spent_s)
             await vm.end(Stopped("it is over", kind="closed"))
+        return value, failed, spent_s
 
     def board(self, count: int = 100) -> list[dict[str, Any]]:
         """The last events told here and below, the oldest first."""

@@ -64,8 +64,20 @@ def test_the_registry_names_the_grant_that_the_host_asks_for() -> None:
     assert {op: needed(op)[0] for op in gated} == gated
     named = {kind for each in api().functions.values() for kind in (each.needs, *each.also) if kind}
     assert named <= set(KINDS)
-    asked = {"llm_sessions.compact": "llm", "mcp_as_tools": "mcp"}  # in Lua, through orcs.llm and orcs.mcp_tools
+    asked = {
+        "llm_sessions.compact": "llm",
+        "mcp_as_tools": "mcp",
+        "spawn_runner": "spawn",
+    }  # in Lua, through others
     assert {name: each.needs for name, each in api().functions.items() if each.needs} == {**gated, **asked}
+
+
+def test_hooks_watch_every_call_that_needs_a_grant() -> None:
+    text = (root() / "std" / "hooks.lua").read_text()
+    watched = re.search(r"local WATCHED = \{(.*?)\n\}", text, re.DOTALL)
+    assert watched and set(re.findall(r"(\w+) = true", watched[1])) == {
+        op for op, row in SYSCALLS.items() if row.capability
+    }
 
 
 def test_the_registrys_options_are_those_that_the_host_takes() -> None:

@@ -55,10 +55,18 @@ local function expect_host(what)
   end
 end
 
+local before, after -- what is asked before a call, and told of it afterwards (std/hooks.lua); mostly nothing
+
+function K.hooked(b, a) before, after = b, a end
+
 -- Calls operation `op` with encoded arguments and returns the host's reply, decoded. `on_events` is given
 -- each batch of a streaming answer's events and says whether to go on.
 function K.call(op, args, on_events)
   if closing or not isyieldable() then expect_host("the host cannot be called") end
+  if before then
+    local no = before(op, args)
+    if no then return no end
+  end
   local final, payload, id = yield(HOST, CALL, op, args)
   while not final do
     local ok, go_on = K.pcall(on_events, decode(payload))
@@ -68,7 +76,9 @@ function K.call(op, args, on_events)
     end
     final, payload = yield(HOST, ACK, id, go_on ~= false)
   end
-  return decode(payload)
+  local result = decode(payload)
+  if after then after(op, result) end
+  return result
 end
 
 local function ask(strand, op, args)

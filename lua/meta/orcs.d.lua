@@ -25,6 +25,7 @@
 ---| "exhausted" # a limit of the VM is used up
 ---| "exists" # something of that name is there
 ---| "exit" # the program ended with another code than 0
+---| "hook_denied" # a hook of the script said no
 ---| "host_not_allowed" # the grant does not reach this server
 ---| "http_error" # the server answered with an error
 ---| "internal" # our fault
@@ -423,6 +424,34 @@
 ---@field category string
 ---@field operation string
 ---@field payload? any
+
+---@class orcs.RunnerSpec
+---@field script string
+---@field id? string
+---@field globals? table set before its first line
+---@field caps? string|table
+---@field limits? table
+
+---@class orcs.Runner: orcs.Result
+---@field channel_id string its id
+---@field fqn string its path
+
+---@class orcs.HookSpec
+---@field fql? string *::* or *::read
+---@field point string tool.pre_execute or tool.post_execute
+---@field handler? fun(context: orcs.HookContext): table
+---@field priority? number 100; the lower is asked first
+---@field id? string
+
+---@class orcs.HookContext
+---@field hook_point string
+---@field operation string
+---@field depth integer
+---@field max_depth integer
+---@field payload table a copy of what is sent, or of the result
+
+---@class orcs.Hooked: orcs.Result
+---@field id string
 
 ---@class orcs.Held
 ---@field constraints table
@@ -917,6 +946,26 @@ function orcs.board_recent(n) end
 ---@param path string
 ---@return boolean
 function orcs.is_alive(path) end
+
+--- A child in the upstream's words.
+--- Needs `spawn`.
+--- Fails with capability_widening, already_exists, invalid_script, max_children_reached, max_depth_reached, execution_failed, permission_denied, capability_expired, capability_revoked, budget_exceeded, concurrency_limit, rate_limit, invalid_options.
+---@param spec orcs.RunnerSpec
+---@return orcs.Runner
+function orcs.spawn_runner(spec) end
+
+--- Watches my calls under grants; may look or deny.
+--- Fails with invalid_options.
+---@param spec string|orcs.HookSpec
+---@param handler? fun(context: orcs.HookContext): table?
+---@return orcs.Hooked
+function orcs.hook(spec, handler) end
+
+--- Takes a hook of mine away.
+--- Fails with not_found.
+---@param id string
+---@return orcs.Result
+function orcs.unhook(id) end
 
 --- Closes me once this run is done.
 ---@return orcs.Result

@@ -1,10 +1,11 @@
--- What happened, and how one goes: orcs.emit_event, board_recent, output_with_level, is_alive, request_stop.
+-- What happened, and who lives: orcs.emit_event, board_recent, output_with_level, is_alive, request_stop, spawn_runner.
 --
--- An event is for those above to look at; nothing runs because of it. None of these needs a grant.
+-- An event is for those above to look at; nothing runs because of it. A runner is a child like any other, in the upstream's
+-- words: under the grant spawn, holding what its caps say.
 
 local K = ...
-local type, error = K.raw.base.type, K.raw.base.error
-local call, encode, expect, orcs = K.call, K.encode, K.expect, K.orcs
+local type, error, next, sub = K.raw.base.type, K.raw.base.error, K.raw.base.next, K.raw.string.sub
+local call, encode, ask, expect, orcs = K.call, K.encode, K.ask, K.expect, K.orcs
 
 local RECENT = 100
 
@@ -36,3 +37,23 @@ function orcs.is_alive(path)
 end
 
 function orcs.request_stop() return call("request_stop", "\xc0") end
+
+-- Its globals are set before the script's first line; they come as the input, so they are copies.
+local GLOBALS = "for k, v in next, (...) or {} do _G[k] = v end "
+
+-- {script, id, globals, caps, limits} → {ok, channel_id, fqn, error}. There are no builtins here.
+function orcs.spawn_runner(spec)
+  expect(spec, "table", 1, "spawn_runner")
+  local given, sent = { script = true, builtin = true, id = true, globals = true, caps = true, limits = true }, {}
+  for k, v in next, spec do
+    if not given[k] then return K.invalid(K.tostring(k) .. ": unknown option", K.tostring(k)) end
+    sent[k] = v
+  end
+  if type(sent.script) ~= "string" then return K.invalid("script: Lua text expected; there are no builtins here", "script") end
+  sent.script, sent.builtin = GLOBALS .. sent.script, nil
+  sent.input, sent.globals = sent.globals, nil
+  sent.id = sent.id or "runner-" .. sub(call("uuid", "\xc0"), 1, 8)
+  local result = ask("spawn_child", sent)
+  if result.ok then result.channel_id, result.fqn = result.id, result.name end
+  return result
+end

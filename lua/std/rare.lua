@@ -38,7 +38,8 @@ for file, names in next, {
   ["std/documents.lua"] = {
     "toml_parse", "parse_toml", "parse_frontmatter", "parse_frontmatter_str", "load_lua", "sandbox_eval", "uuid",
   },
-  ["std/events.lua"] = { "emit_event", "board_recent", "output_with_level", "is_alive", "request_stop" },
+  ["std/events.lua"] = { "emit_event", "board_recent", "output_with_level", "is_alive", "request_stop", "spawn_runner" },
+  ["std/hooks.lua"] = { "hook", "unhook" },
 } do
   for i = 1, #names do K.rare[names[i]] = file end
 end

@@ -62,6 +62,7 @@ PARTS = (
     "std/checks.lua",
     "std/documents.lua",
     "std/events.lua",
+    "std/hooks.lua",
 )
 """What a VM runs when it is first needed (lua/boot/parts.lua)."""
 

@@ -11,7 +11,7 @@ import pytest
 import trio
 from trio_tests import in_trio
 
-from luahost import Config, Grant, Host, Limits, Provider, Source
+from luahost import Config, Exhausted, Grant, Host, Limits, Provider, Source
 from luahost.errors import LuahostError
 from luahost.ops.board import MAX_BYTES, MAX_EVENTS, Board
 
@@ -222,6 +222,16 @@ async def test_evaluations_at_once_are_one_process_for_a_vm() -> None:
             assert await vm.run() == list(range(1, 201))
             nursery.cancel_scope.cancel()
         assert most <= 3, "its own, the one that evaluates, and the one that is going"
+
+
+@in_trio
+async def test_what_evaluated_code_uses_is_the_scripts_own_cpu() -> None:
+    script = "return function() while true do orcs.sandbox_eval('while true do end') end end"
+    async with Host() as host:
+        vm = await host.load(Source(script), limits=Limits(cpu_s=0.3))
+        with pytest.raises(Exhausted) as told:
+            await vm.run()
+        assert told.value.limit == "cpu_s"
 
 
 @in_trio

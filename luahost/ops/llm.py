@@ -140,7 +140,7 @@ class _Turn:
         attempts = await self._attempts(exchange)
         usage: dict[str, Any] | None = None
         try:
-            await attempts.run(self._take)
+            await attempts.run(self._take, in_pieces=self._emit is not None)
         finally:
             if attempts.report.reached:
                 usage = self._meter.settle(heard.usage, answered=heard.answered)

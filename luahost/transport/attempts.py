@@ -19,7 +19,7 @@ from luahost.transport.client import Answer, Client
 from luahost.transport.settings import Deadlines
 from luahost.wire import retry
 from luahost.wire.decoder import Decoder
-from luahost.wire.events import SHOWN, End, Event, Failure, Retry
+from luahost.wire.events import SHOWN, End, Event, Failure, Retry, joined
 from luahost.wire.failures import stop_reason
 from luahost.wire.messages import Request
 
@@ -73,8 +73,11 @@ class Attempts:
         self._client, self._request, self._target, self._decoder = client, request, target, decoder
         self._deadlines, self._policy, self._rng = deadlines, policy, rng
         self.report = Report()
+        self.in_pieces = True
 
-    async def run(self, take: Take) -> None:
+    async def run(self, take: Take, *, in_pieces: bool = True) -> None:
+        """`in_pieces` is False for a taker that has no use for single pieces of text: they come as few."""
+        self.in_pieces = in_pieces
         began = trio.current_time()
         overall_s = self._deadlines.overall_s
         end = None
@@ -190,11 +193,11 @@ class _Attempt:
                 self._scope.deadline = first_token
 
     async def _give(self, events: list[Event]) -> None:
-        for event in events:
+        for event in events if self._call.in_pieces else joined(events):
             if isinstance(event, End):
                 self._end = event
                 return
-            if isinstance(event, SHOWN):
+            if not self.started_content and isinstance(event, SHOWN):
                 self.empty = False
                 self.started_content = True
                 held, self.held = self.held, []

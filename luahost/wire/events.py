@@ -140,3 +140,20 @@ Event = Start | Text | Thinking | Refusal | Image | ToolCall | Keep | Usage | Re
 
 SHOWN = (Text, Thinking, Refusal, Image, ToolCall)
 """What a script can see: once one of these is out, a retry would repeat it."""
+
+
+def joined(events: list[Event]) -> list[Event]:
+    """The same events with neighbouring texts in one: for whoever has no use for the pieces."""
+    made: list[Event] = []
+    texts: list[str] = []
+    for event in events:
+        if type(event) is Text:
+            texts.append(event.text)
+            continue
+        if texts:
+            made.append(Text("".join(texts)))
+            texts.clear()
+        made.append(event)
+    if texts:
+        made.append(Text("".join(texts)))
+    return made

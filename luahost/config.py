@@ -28,7 +28,7 @@ import msgspec
 from luahost.errors import ConfigError
 from luahost.gate.constraints import KINDS
 from luahost.gate.grants import Grant
-from luahost.ops.mcp_servers import McpServer
+from luahost.ops.mcp_settings import McpServer
 from luahost.ops.prices import Price
 from luahost.ops.providers import PROVIDERS, Provider
 from luahost.transport.settings import Deadlines, TransportSettings

@@ -1,4 +1,4 @@
-"""MCP servers: what a configuration says of one, and the connections of a host to them.
+"""MCP servers: the connections of a host to those that its configuration names.
 
 A server is started, or connected to, at the first call that needs it, and lives as long as the host. One that ended
 is started again at the next call. The protocol is the `mcp` package's (an extra, imported here and when needed); it
@@ -14,10 +14,10 @@ from contextlib import AsyncExitStack
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import trio
 
-from luahost.errors import ConfigError, WorldError
+from luahost.errors import WorldError
+from luahost.ops.mcp_settings import McpServer
 
 if TYPE_CHECKING:
     from mcp import ClientSession
@@ -26,33 +26,6 @@ START_S = 30.0
 """How long a server may take to start and to say hello."""
 
 MAX_PAGES = 100
-
-
-class McpServer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One server of the table [mcp.NAME]: a program that is spoken to over its stdin and stdout, or a URL.
-
-    command    the program and its arguments
-    env        the host's variables it sees, besides PATH, HOME and the like
-    cwd        where it is started
-    url        of a server that speaks streamable HTTP
-    timeout_s  for one call
-    """
-
-    command: list[str] | None = None
-    env: list[str] = []
-    cwd: str | None = None
-    url: str | None = None
-    timeout_s: float = 60.0
-
-    def __post_init__(self) -> None:
-        if (self.command is None) == (self.url is None):
-            raise ConfigError("command = [program, arguments …] or url = a URL expected, and not both")
-        if self.command is not None and not self.command:
-            raise ConfigError("command: a list that begins with a program expected, got an empty one")
-        if self.url is not None and not self.url.startswith(("http://", "https://")):
-            raise ConfigError(f"url: http:// or https:// expected, got {self.url[:100]!r}")
-        if not 0 < self.timeout_s < 86_400:
-            raise ConfigError(f"timeout_s: seconds above 0 expected, got {self.timeout_s!r}")
 
 
 class McpServers:

@@ -332,7 +332,7 @@ FAULTS: dict[str, tuple[Callable[[Conn], None], str, int]] = {
         3,
     ),
     "a page": (html_instead_of_json, "parse_error", 3),
-    "half of a JSON": (once(ok(b'{"choices":[{"me')), "parse_error", 3),
+    "half of a JSON": (once(ok(b'{"choices":[{"me')), "stream_incomplete", 3),
     "gzip that is none": (once(ok(b"none", "Content-Encoding: gzip")), "parse_error", 3),
     "endless headers": (endless_head, "too_large", 1),
     "a bomb": (once(ok(BOMB, "Content-Encoding: gzip", "Content-Type: application/json")), "too_large", 1),

@@ -99,7 +99,7 @@
 ---@field num_ctx? integer
 ---@field keep_alive? string|integer
 ---@field parallel_tool_calls? boolean
----@field tools? orcs.Tool[]
+---@field tools? orcs.Tool[]|true true: all intents that a grant is held for
 ---@field tool_choice? string auto, none, required, or a tool's name
 ---@field tool_results? table {{id, content}} or {[id] = value}
 ---@field images? orcs.Picture[]
@@ -115,6 +115,7 @@
 ---@field on_event? (fun(event: table): boolean?)
 ---@field resolve? boolean runs the tools' calls until the model is done
 ---@field max_tool_turns? integer
+---@field hil_intents? boolean taken and ignored: a call that must be approved waits
 
 ---@class orcs.Tool
 ---@field name string
@@ -453,6 +454,14 @@
 ---@class orcs.Hooked: orcs.Result
 ---@field id string
 
+---@class orcs.IntentSpec
+---@field name string
+---@field description? string
+---@field component string a path below the script
+---@field operation? string execute
+---@field params? table name → {type, description, required}
+---@field timeout_ms? number
+
 ---@class orcs.Held
 ---@field constraints table
 ---@field used table<string, number>
@@ -560,6 +569,36 @@ function orcs.llm_sessions.dump(opts) end
 ---@param opts? orcs.LoadOptions
 ---@return orcs.Loaded
 function orcs.llm_sessions.load(json, opts) end
+
+--- A tool by name that a component below answers.
+--- Fails with invalid_options.
+---@param spec orcs.IntentSpec
+---@return orcs.Result
+function orcs.register_intent(spec) end
+
+--- Does an intent; judged like the call it is.
+--- Fails with not_found, invalid_options, child_not_found, execution_failed, invalid_input, aborted, cancelled.
+---@param name string
+---@param args? table
+---@return any
+function orcs.dispatch(name, args) end
+
+--- {name, description, parameters} of all: orcs' own eight and mine.
+---@return table[]
+function orcs.intent_defs() end
+
+--- {name, description, args} of the same.
+---@return table[]
+function orcs.tool_schemas() end
+
+--- A line for each.
+---@return string
+function orcs.tool_descriptions() end
+
+--- Nil: nothing here suspends by raising.
+---@param err? any
+---@return table?
+function orcs.suspended_info(err) end
 
 --- A file's bytes.
 --- Needs `fs.read`.

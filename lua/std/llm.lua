@@ -48,7 +48,9 @@ end
 
 -- ── the call ──────────────────────────────────────────────────────────────────────────────────────────────
 
-local IN_THE_VM = { resolve = "boolean", max_tool_turns = "number", on_delta = "function", on_event = "function" }
+local IN_THE_VM = {
+  resolve = "boolean", max_tool_turns = "number", on_delta = "function", on_event = "function", hil_intents = "boolean",
+}
 
 -- Every failure of a call says how often it was tried and whether it costs; the host says so where it was tried.
 local function complete(result)
@@ -75,6 +77,7 @@ local function ask(prompt, opts, apart)
       elseif type(v) == "number" then
         sent[k] = tointeger(v) or v -- 1e3 is a whole number to people
       elseif k == "tools" then
+        if v == true then v = K.intents_as_tools(true) end
         sent[k], tools = K.tools_of(v)
       elseif k == "tool_results" then
         sent[k] = K.results_of(v)
@@ -83,6 +86,7 @@ local function ask(prompt, opts, apart)
       end
     end
   end
+  if own.resolve and sent.tools == nil and K.registered then sent.tools, tools = K.tools_of(K.intents_as_tools(false)) end
   local turns = own.max_tool_turns
   if turns and not (turns >= 1 and turns <= 100 and turns == turns // 1) then
     return complete(invalid("max_tool_turns: a whole number from 1 to 100 expected", "max_tool_turns"))

@@ -20,6 +20,7 @@ local RARE = {
   ["std/schema.lua"] = { K, "misfit" },
   ["std/tools.lua"] = { K, "tools_of", "results_of", "resolve" },
   ["std/structured.lua"] = { K, "structured" },
+  ["std/intents.lua"] = { K, "intents_as_tools" },
 }
 
 later(K.fields, "pwd", "std/files.lua")
@@ -39,6 +40,7 @@ for file, names in next, {
     "toml_parse", "parse_toml", "parse_frontmatter", "parse_frontmatter_str", "load_lua", "sandbox_eval", "uuid",
   },
   ["std/events.lua"] = { "emit_event", "board_recent", "output_with_level", "is_alive", "request_stop", "spawn_runner" },
+  ["std/intents.lua"] = { "register_intent", "dispatch", "intent_defs", "tool_schemas", "tool_descriptions", "suspended_info" },
   ["std/hooks.lua"] = { "hook", "unhook" },
 } do
   for i = 1, #names do K.rare[names[i]] = file end

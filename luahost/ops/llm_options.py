@@ -131,7 +131,7 @@ class PingArgs(msgspec.Struct, frozen=True):
     opts: PingOptions
 
 
-_IN_THE_VM = ("on_delta", "on_event", "resolve", "max_tool_turns")
+_IN_THE_VM = ("on_delta", "on_event", "resolve", "max_tool_turns", "hil_intents")
 
 
 def known(shape: type[msgspec.Struct], *more: str) -> tuple[str, ...]:

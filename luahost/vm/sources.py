@@ -63,6 +63,7 @@ PARTS = (
     "std/documents.lua",
     "std/events.lua",
     "std/hooks.lua",
+    "std/intents.lua",
 )
 """What a VM runs when it is first needed (lua/boot/parts.lua)."""
 

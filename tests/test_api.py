@@ -19,6 +19,8 @@ from luahost.syscalls import SYSCALLS
 from luahost.vm import sandbox
 from luahost.vm.sources import BOOT, PARTS, root
 
+README = (TOP / "README.md").read_text()
+
 NAMES = b"""
 local codes, boot, parts = ...
 local K, load, next, type, none = { real_globals = _G }, load, next, type, function() return 0 end
@@ -131,6 +133,13 @@ def test_stubs_writes_the_file_and_the_table_has_a_row_for_each_name(tmp_path: P
         assert re.search(rf"^\| `{re.escape(name)}[`(]", table, re.MULTILINE), name
     gone = luahost("stubs", "nowhere", cwd=tmp_path)
     assert gone.code == 5 and "nowhere" in gone.err
+
+
+def test_the_readmes_table_is_the_registrys() -> None:
+    shown = re.search(r"<!-- luahost stubs --table -->\n(.*?)<!-- end of the table -->", README, re.DOTALL)
+    if shown is None:
+        pytest.skip("the README has no table of the API")
+    assert shown[1].strip() == stubs.table().strip(), "make it again: luahost stubs --table"
 
 
 def test_a_list_of_types_is_split_outside_of_brackets() -> None:

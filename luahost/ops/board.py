@@ -6,7 +6,7 @@ from collections import deque
 from typing import Any
 
 MAX_EVENTS = 1000
-MAX_BYTES = 1024 * 1024
+MAX_BYTES = 256 * 1024
 
 
 class Board:

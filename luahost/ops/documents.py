@@ -20,8 +20,7 @@ import trio
 
 from luahost.errors import ConfigError
 from luahost.ops import results
-from luahost.ops.files import FilePermit, PathArgs, as_text, settle, whole
-from luahost.ops.reach import Reach, in_thread
+from luahost.ops.files import FilePermit, PathArgs, read
 from luahost.ops.results import Result
 from luahost.ops.world import Emit, Planned, Share
 
@@ -54,54 +53,46 @@ async def parse_frontmatter(
     permit: FilePermit, planned: Planned, args: PathArgs, share: Share, emit: Emit | None
 ) -> Result:
     """The same of a file."""
-    reach = Reach(permit, share.world.monotonic_s())
-
-    def act() -> bytes:
-        with reach.spot() as spot:
-            return whole(permit, spot)
-
-    content = await in_thread(act)
-    if not isinstance(content, bytes):
-        return content
-    settle(permit, len(content))
-    text = as_text(content)
-    if isinstance(text, bytes):
+    file = await read(permit, planned, args, share, emit)
+    if not file["ok"]:
+        return file
+    if isinstance(file["content"], bytes):
         return results.error("parse_error", "a text in UTF-8 expected")
-    return await _frontmatter(share, text)
+    return await _frontmatter(share, file["content"])
 
 
 async def _frontmatter(share: Share, text: str) -> Result:
     matter, form, body = _divided(text)
     if form is None:
+        fence = text[:100].partition("\n")[0].rstrip()
+        if fence in _FENCES and text.find("\n" + fence, MAX_BYTES) >= 0:
+            return results.error("too_large", f"front matter of at most {MAX_BYTES} characters expected")
         return {"ok": True, "body": body}
-    read = _toml if form == "toml" else _yaml
-    return await _read(share, matter, lambda: {"frontmatter": read(matter), "format": form, "body": body})
+    parse = _toml if form == "toml" else _yaml
+    return await _read(share, matter, lambda: {"frontmatter": parse(matter), "format": form, "body": body})
 
 
 def _divided(text: str) -> tuple[str, str | None, str]:
-    """The front matter, its format, and the rest; no format where there is none or its second fence is missing."""
-    first, newline, rest = text.removeprefix("\ufeff").partition("\n")
+    """The front matter, its format, and the rest; no format where there is none, or no second fence in reach."""
+    first, newline, rest = text.removeprefix("\ufeff")[: MAX_BYTES + 100].partition("\n")
     fence = first.rstrip()
     if fence not in _FENCES or not newline:
         return "", None, text
-    at = 0
-    while at < len(rest):
-        end = rest.find("\n", at)
-        end = len(rest) if end < 0 else end
-        if rest[at:end].rstrip() == fence:
-            return rest[:at], _FENCES[fence], rest[end + 1 :]
-        at = end + 1
-    return "", None, text
+    found = re.search(rf"^{re.escape(fence)}[ \t\r]*$", rest, re.MULTILINE)
+    if found is None:
+        return "", None, text
+    begin = len(text) - len(text.removeprefix("\ufeff")) + len(first) + 1
+    return rest[: found.start()], _FENCES[fence], text[begin + found.end() + 1 :]
 
 
-async def _read(share: Share, text: str, read: Callable[[], dict[str, Any]]) -> Result:
+async def _read(share: Share, text: str, parse: Callable[[], dict[str, Any]]) -> Result:
     if len(text) > MAX_BYTES:
         return results.error("too_large", f"at most {MAX_BYTES} characters expected, got {len(text)}")
 
     def timed() -> tuple[Result, float]:
         began = time.thread_time()
         try:
-            result: Result = {"ok": True, **read()}
+            result: Result = {"ok": True, **parse()}
         except _Unreadable as problem:
             result = results.error("parse_error", str(problem))
         except RecursionError:

@@ -96,6 +96,7 @@ class Share:
         self.lane = Lane()
         self.evaluates = False  # a VM of orcs.sandbox_eval
         self.board = Board()
+        self.looking = trio.Lock()  # at the board
         self.depth = 0  # of a root; its children are at 1
         self.program: Program  # the VM itself, and through it those below; set when it is made
         self.tickets: Tickets

@@ -59,7 +59,10 @@ async def test_front_matter_is_read_in_both_forms_and_is_not_needed() -> None:
         }
         toml = await called(host, ask, "+++\r\ntitle = 'T'\r\n+++\r\nBody")
         assert (toml["frontmatter"], toml["body"], toml["format"]) == ({"title": "T"}, "Body", "toml")
-        for text in ("no fence", "---\nnever: closed", "", "----\na: 1\n---\n"):
+        assert (await called(host, ask, "\ufeff---\na: 1\n--- \nB"))["body"] == "B"
+        far = "---\n" + "\n" * 7_000_000 + "---\n"
+        assert (await called(host, ask, far))["error_kind"] == "too_large"
+        for text in (far[:-5], "no fence", "---\nnever: closed", "", "----\na: 1\n---\n"):
             assert await called(host, ask, text) == {"ok": True, "body": text}
 
 

@@ -49,6 +49,20 @@ def test_chunks_put_together_are_the_text_and_whole_characters(text: str, tokens
     assert all(len(piece.encode()) <= max(4 * tokens, 4) for piece in pieces)
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.binary(max_size=200), st.integers(1, 20))
+def test_no_bytes_are_too_odd_for_the_text_helpers(data: bytes, size: int) -> None:
+    body = """
+      local a = ...
+      local cut = orcs.text.truncate(a[1], a[2], "")
+      assert(orcs.text.len(cut) <= a[2] + 1 and a[1]:sub(1, #cut) == cut)
+      assert(table.concat(orcs.text.chunks(a[1], { tokens = a[2] })) == a[1])
+      assert(#table.concat(orcs.text.chunks(a[1], { tokens = a[2], overlap = a[2] // 2 })) >= #a[1])
+      assert(table.concat(orcs.text.split(a[1], "a"), "a") == a[1])
+      return orcs.text.len(a[1]) <= #a[1]"""
+    assert call(Vm(), body, data, size) is True
+
+
 def test_chunks_end_at_paragraphs_and_begin_with_what_came_before(vm: Vm) -> None:
     text = "One two three.\n\nFour five six. Seven eight nine.\n\nTen."
     assert call(vm, "local a = ... return orcs.text.chunks(a[1], {tokens = 5})", text)[0] == "One two three.\n\n"

@@ -100,9 +100,10 @@ async def _read(share: Share, text: str, parse: Callable[[], dict[str, Any]]) ->
         return result, time.thread_time() - began
 
     async def work() -> tuple[Result, float]:
-        return await trio.to_thread.run_sync(timed)
+        # Who is cancelled does not wait for the thread; the next one, of any VM, does.
+        return await trio.to_thread.run_sync(timed, abandon_on_cancel=True, limiter=share.world.readers)
 
-    return await share.lane.run(share.world.readers, work)
+    return await share.lane.run(work)
 
 
 # ── the formats ─────────────────────────────────────────────────────────────────────────────────────────

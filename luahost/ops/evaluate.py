@@ -46,15 +46,15 @@ async def sandbox_eval(share: Share, args: CodeArgs) -> Result:
 
     async def work() -> tuple[Result, float]:
         said: list[str] = []
-        value, error, cpu_s = await share.program.evaluate(
-            _RUN, args.code, _limits(share.program.limits), said.append
-        )
+        limits = _limits(share.program.limits)
+        async with share.world.evaluators:
+            value, error, cpu_s = await share.program.evaluate(_RUN, args.code, limits, said.append)
         output = "".join(said)
         if error is not None:
             return {**_failed(error), "output": output}, cpu_s
         return {"ok": True, "output": output} | ({} if value is None else {"result": value}), cpu_s
 
-    return await share.lane.run(share.world.evaluators, work)
+    return await share.lane.run(work)
 
 
 def _limits(mine: Limits) -> Limits:

@@ -98,6 +98,21 @@ def test_no_yaml_costs_more_than_its_length_or_makes_anything_but_values(name: s
 
 
 @in_trio
+async def test_who_is_cancelled_does_not_wait_for_a_document_to_be_read() -> None:
+    slow = "---\na: " + "1:" * 30000 + "1\n---\n"
+    async with Host() as host:
+        vm = await host.load(Source(CALL))
+        began = time.perf_counter()
+        await vm.run(["parse_frontmatter_str", slow])
+        whole_s = time.perf_counter() - began
+        await trio.sleep(4 * whole_s)  # what the last one costs
+        began = time.perf_counter()
+        with trio.move_on_after(0.02) as scope:
+            await vm.run(["parse_frontmatter_str", slow])
+        assert scope.cancelled_caught and time.perf_counter() - began < max(0.1, whole_s / 2)
+
+
+@in_trio
 async def test_a_files_front_matter_is_read_under_fs_read_and_a_fifo_is_none(tmp_path: Path) -> None:
     (tmp_path / "a.md").write_text("---\na: 1\n---\nB")
     (tmp_path / "bytes").write_bytes(b"---\n\xff\n---\n")

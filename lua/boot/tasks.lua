@@ -110,6 +110,10 @@ function entry.handler(call)
   if f then return f(call.arg) end
 end
 
+-- The intents that the script registered, and a call of one, from outside (std/intents.lua).
+function entry.intents() return K.registered and K.intents_served() or K.values.array {} end
+function entry.intent(call) return K.serve_intent(call) end
+
 -- ── one step ────────────────────────────────────────────────────────────────────────────────────────
 
 local VERB = {}

@@ -6,6 +6,7 @@
 ---| "aborted" # the component answered a signal with Abort
 ---| "already_exists" # there is a child of this id
 ---| "auth_error" # the server does not take the key
+---| "backend_failed" # the backend raised, or returned what is no turn
 ---| "budget_exceeded" # a budget of the grant is used up
 ---| "cancelled" # ended from outside
 ---| "capability_expired" # the grant's time is over
@@ -99,7 +100,7 @@
 ---@field num_ctx? integer
 ---@field keep_alive? string|integer
 ---@field parallel_tool_calls? boolean
----@field tools? orcs.Tool[]|true true: all intents that a grant is held for
+---@field tools? (orcs.Tool|string)[]|true a text names an intent; true: all intents that a grant is held for
 ---@field tool_choice? string auto, none, required, or a tool's name
 ---@field tool_results? table {{id, content}} or {[id] = value}
 ---@field images? orcs.Picture[]
@@ -457,10 +458,26 @@
 ---@class orcs.IntentSpec
 ---@field name string
 ---@field description? string
----@field component string a path below the script
+---@field run? (fun(args: table): any) answers it; or component does
+---@field component? string a path below the script
 ---@field operation? string execute
 ---@field params? table name → {type, description, required}
+---@field parameters? table a JSON Schema, in place of params
 ---@field timeout_ms? number
+
+---@class orcs.LoopOptions
+---@field prompt string
+---@field max_turns? integer 10; at most 100
+
+---@class orcs.Turn
+---@field prompt? string at turn 0
+---@field tool_results? table[] {id, name, content, is_error}, afterwards
+---@field tools table[] {name, description, parameters}
+---@field turn_number integer
+
+---@class orcs.LoopResult: orcs.Result
+---@field content string
+---@field num_turns integer
 
 ---@class orcs.Held
 ---@field constraints table
@@ -570,11 +587,17 @@ function orcs.llm_sessions.dump(opts) end
 ---@return orcs.Loaded
 function orcs.llm_sessions.load(json, opts) end
 
---- A tool by name that a component below answers.
+--- A tool by name that a function answers, or a component below.
 --- Fails with invalid_options.
 ---@param spec orcs.IntentSpec
 ---@return orcs.Result
 function orcs.register_intent(spec) end
+
+--- Takes one of mine away.
+--- Fails with not_found, invalid_options.
+---@param name string
+---@return orcs.Result
+function orcs.unregister_intent(name) end
 
 --- Does an intent; judged like the call it is.
 --- Fails with not_found, invalid_options, child_not_found, execution_failed, invalid_input, aborted, cancelled.
@@ -583,7 +606,7 @@ function orcs.register_intent(spec) end
 ---@return any
 function orcs.dispatch(name, args) end
 
---- {name, description, parameters} of all: orcs' own eight and mine.
+--- {name, description, parameters} of all: orcs' own nine and mine.
 ---@return table[]
 function orcs.intent_defs() end
 
@@ -594,6 +617,13 @@ function orcs.tool_schemas() end
 --- A line for each.
 ---@return string
 function orcs.tool_descriptions() end
+
+--- Asks a backend of my own until it calls no more intents.
+--- Fails with invalid_options, backend_failed, tool_loop_limit.
+---@param backend fun(request: orcs.Turn): table
+---@param opts orcs.LoopOptions
+---@return orcs.LoopResult
+function orcs.resolve_loop(backend, opts) end
 
 --- Nil: nothing here suspends by raising.
 ---@param err? any

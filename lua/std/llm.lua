@@ -78,7 +78,9 @@ local function ask(prompt, opts, apart)
         sent[k] = tointeger(v) or v -- 1e3 is a whole number to people
       elseif k == "tools" then
         if v == true then v = K.intents_as_tools(true) end
-        sent[k], tools = K.tools_of(v)
+        local wrong
+        sent[k], tools, wrong = K.tools_of(v)
+        if wrong then return complete(wrong) end
       elseif k == "tool_results" then
         sent[k] = K.results_of(v)
       else

@@ -18,9 +18,9 @@ local RARE = {
   ["std/http.lua"] = { K.orcs, "http" },
   ["std/mcp.lua"] = { K.orcs, "mcp_servers", "mcp_tools", "mcp_call", "mcp_as_tools" },
   ["std/schema.lua"] = { K, "misfit" },
-  ["std/tools.lua"] = { K, "tools_of", "results_of", "resolve" },
+  ["std/tools.lua"] = { K, "tools_of", "results_of", "resolve", "answer" },
   ["std/structured.lua"] = { K, "structured" },
-  ["std/intents.lua"] = { K, "intents_as_tools" },
+  ["std/intents.lua"] = { K, "intents_as_tools", "intent_as_tool", "intents_served", "serve_intent" },
 }
 
 later(K.fields, "pwd", "std/files.lua")
@@ -40,7 +40,10 @@ for file, names in next, {
     "toml_parse", "parse_toml", "parse_frontmatter", "parse_frontmatter_str", "load_lua", "sandbox_eval", "uuid",
   },
   ["std/events.lua"] = { "emit_event", "board_recent", "output_with_level", "is_alive", "request_stop", "spawn_runner" },
-  ["std/intents.lua"] = { "register_intent", "dispatch", "intent_defs", "tool_schemas", "tool_descriptions", "suspended_info" },
+  ["std/intents.lua"] = {
+    "register_intent", "unregister_intent", "dispatch", "intent_defs", "tool_schemas", "tool_descriptions", "suspended_info",
+  },
+  ["std/resolve_loop.lua"] = { "resolve_loop" },
   ["std/hooks.lua"] = { "hook", "unhook" },
 } do
   for i = 1, #names do K.rare[names[i]] = file end

@@ -44,6 +44,7 @@ local function answer(tool, intent)
   if not ok then content, is_error = K.text_of_error(content), true end
   return { id = intent.id, content = content, is_error = is_error }
 end
+K.answer = answer
 
 local function answers(intents, tools, remaining)
   local results, together = {}, {}
@@ -87,11 +88,17 @@ end
 
 -- ── the loop ──────────────────────────────────────────────────────────────────────────────────────────────
 
--- What is sent to the host, and {name → {run, parallel, parameters}} of this call; nil for an option of another shape.
+-- What is sent to the host, and {name → {run, parallel, parameters}} of this call; nil for an option of another shape. A text
+-- in the list names an intent; the third is the failed result where there is none for this VM.
 function K.tools_of(given)
   if type(given) ~= "table" then return given, nil end
   local sent, tools = {}, {}
   for i, tool in next, given do
+    if type(tool) == "string" then
+      local wrong
+      tool, wrong = K.intent_as_tool(tool, format("tools[%s]", tostring(i)))
+      if not tool then return nil, nil, wrong end
+    end
     local plain = tool
     if type(tool) == "table" then
       plain = {}

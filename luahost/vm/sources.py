@@ -64,6 +64,7 @@ PARTS = (
     "std/events.lua",
     "std/hooks.lua",
     "std/intents.lua",
+    "std/resolve_loop.lua",
 )
 """What a VM runs when it is first needed (lua/boot/parts.lua)."""
 

@@ -78,14 +78,119 @@ async def test_intents_are_told_in_three_ways_and_wrong_ones_are_refused() -> No
       local function field(spec) return orcs.register_intent(spec).detail.field end
       return {{ orcs.intent_defs(), orcs.tool_schemas(), orcs.tool_descriptions(), {{
         field {{ name = "read", component = "c" }}, field {{ name = "", component = "c" }}, field {{ name = "x" }},
-        field {{ name = "x", component = "c", run = print }}, field {{ name = "x", component = "c", params = {{ a = 1 }} }},
+        field {{ name = "x", component = "c", run = print }}, field {{ name = "x", component = "c", colour = 1 }}, field {{ name = "x", component = "c", params = {{ a = 1 }} }},
         field {{ name = "x", component = "c", params = {{ a = {{ type = "tuple" }} }} }},
       }} }}
     end"""
     async with Host() as host:
         defs, schemas, text, fields = await (await host.load(Source(script), grants=[Grant("spawn")])).run()
-    names = ["read", "write", "grep", "glob", "mkdir", "remove", "mv", "exec", "look_up"]
+    names = ["read", "write", "grep", "glob", "mkdir", "remove", "mv", "exec", "http", "look_up"]
     assert [each["name"] for each in defs] == [each["name"] for each in schemas] == names
     assert schemas[-1]["args"] == [{"name": "name", "type": "string", "required": True, "description": "its name"}]
     assert "look_up(name): Finds a book" in text.splitlines() and json.dumps(defs[-1]["parameters"])
-    assert fields == ["name", "name", "component", "run", "params.a", "params.a.type"]
+    assert fields == ["name", "name", "component", "component", "colour", "params.a", "params.a.type"]
+
+
+async def result(text: str, *grants: Grant, model: EchoModel | None = None) -> Any:
+    async with Host(echo_config(model) if model else None) as host:
+        return await (await host.load(Source(f"return function() {text} end"), grants=grants)).run()
+
+
+DOUBLE = """
+  assert(orcs.register_intent { name = "double", params = { n = { type = "integer", required = true } },
+    run = function(a) return a.n * 2 end }.ok)
+"""
+
+
+@in_trio
+async def test_a_function_answers_an_intent_and_names_make_a_list_of_tools(tmp_path: Path) -> None:
+    with EchoModel() as model:
+        said = await result(
+            DOUBLE
+            + """
+            local more = { name = "more", run = function() return "more" end }
+            local asked = "call double {\\"n\\": 21}\\ncall double {\\"n\\": \\"x\\"}\\ncall more {}"
+            local r = orcs.llm(asked, { tools = { "double", "read", more }, resolve = true })
+            local function failed(names) local no = orcs.llm("x", { tools = names }) return { no.error_kind, no.detail.field } end
+            return { r.content, failed { "double", "twice" }, failed { "exec" } }
+            """,
+            Grant("llm"),
+            Grant("fs.read", roots=[str(tmp_path)]),
+            model=model,
+        )
+        assert len(model.requests) == 2, "an unknown name is told before anything is sent"
+        tools = [each["function"]["name"] for each in model.requests[0].body["tools"]]
+    assert sorted(tools) == ["double", "more", "read"]
+    assert "42" in said[0] and "arguments.n: integer expected" in said[0] and "more" in said[0]
+    assert said[1:] == [["invalid_options", "tools[2]"], ["permission_denied", "tools[1]"]]
+
+
+@in_trio
+async def test_a_name_is_replaced_by_its_owner_and_taken_away() -> None:
+    told = await result(
+        DOUBLE
+        + """
+        local before = orcs.dispatch("double", { n = 4 })
+        assert(orcs.register_intent { name = "double", run = function() return "other" end }.ok)
+        local after = orcs.dispatch("double")
+        local gone, again = orcs.unregister_intent("double"), orcs.unregister_intent("double")
+        return { before, after, #orcs.intent_defs(), gone.ok, again.error_kind, orcs.unregister_intent("read").error_kind }
+        """
+    )
+    assert told == [8, "other", 9, True, "not_found", "invalid_options"]
+
+
+@in_trio
+async def test_there_are_limits_on_how_many_and_how_large() -> None:
+    told = await result(
+        """
+        local function f() end
+        local function field(more) more.name, more.run = "x", f return orcs.register_intent(more).detail.field end
+        local loop = {} loop.loop = loop
+        local wrong = { field { description = ("x"):rep(9000) }, field { parameters = { enum = { ("x"):rep(70000) } } },
+          field { parameters = loop }, field { parameters = {}, params = {} } }
+        for i = 1, 1000 do assert(orcs.register_intent { name = "n" .. i, run = f }.ok) end
+        return { wrong, field {}, orcs.register_intent { name = "n7", run = f }.ok }
+        """
+    )
+    assert told == [["description", "parameters", "parameters", "parameters"], "name", True]
+
+
+@in_trio
+async def test_a_backend_of_the_scripts_own_goes_through_the_same_loop() -> None:
+    told = await result(
+        DOUBLE
+        + """
+        local seen = {}
+        local function backend(turn)
+          seen[#seen + 1] = turn
+          if turn.turn_number == 0 then return { content = "a", tool_calls = {
+            { id = "1", name = "double", arguments = { n = 3 } }, { id = "2", name = "double", arguments = "{\\"n\\": 5}" },
+            { id = "3", name = "double", arguments = {} }, { id = "4", name = "exec", arguments = { cmd = "id" } } } } end
+          return { content = "b" }
+        end
+        local function endless() return { content = "", tool_calls = { { id = "1", name = "double", arguments = { n = 1 } } } } end
+        return {
+          orcs.resolve_loop(backend, { prompt = "p" }), seen, orcs.resolve_loop(endless, { prompt = "p", max_turns = 3 }),
+          orcs.resolve_loop(endless, { prompt = "p", max_turns = 1000 }).num_turns,
+          orcs.resolve_loop(function() error("broke", 0) end, { prompt = "p" }), orcs.resolve_loop(backend, {}).detail.field,
+          orcs.resolve_loop(function() return 7 end, { prompt = "p" }).error_kind,
+        }
+        """
+    )
+    assert told[0] == {"ok": True, "content": "b", "num_turns": 2}
+    first, second = told[1]
+    assert (
+        first["prompt"] == "p"
+        and [each["name"] for each in first["tools"]] == ["double"]
+        and "prompt" not in second
+    )
+    assert [(each["id"], each["is_error"]) for each in second["tool_results"]] == [
+        ("1", False),
+        ("2", False),
+        ("3", True),
+        ("4", True),
+    ]
+    assert [each["content"] for each in second["tool_results"][:3]] == ["6", "10", "arguments.n: is required"]
+    assert (told[2]["error_kind"], told[2]["num_turns"], told[3]) == ("tool_loop_limit", 3, 100)
+    assert (told[4]["error"], told[5], told[6]) == ("broke", "prompt", "backend_failed")

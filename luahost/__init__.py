@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     )
     from luahost.gate.grants import Grant
     from luahost.host import Host, run
+    from luahost.ops.approval import AllowFor, AllowOnce, ApprovalRequest, Deny
     from luahost.ops.providers import Provider
     from luahost.program import Vm
     from luahost.values import Limits, Source
@@ -31,9 +32,13 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "AllowFor": "ops.approval",
+    "AllowOnce": "ops.approval",
+    "ApprovalRequest": "ops.approval",
     "Config": "config",
     "ConfigError": "errors",
     "Denied": "errors",
+    "Deny": "ops.approval",
     "Exhausted": "errors",
     "Grant": "gate.grants",
     "Host": "host",
@@ -50,9 +55,13 @@ _HOME = {
 }
 
 __all__ = [
+    "AllowFor",
+    "AllowOnce",
+    "ApprovalRequest",
     "Config",
     "ConfigError",
     "Denied",
+    "Deny",
     "Exhausted",
     "Grant",
     "Host",

@@ -3,7 +3,7 @@
 A ladder, top to bottom, one early exit each:
 
     known operation? ▶ answerer of this VM ▶ arguments of the right shape ▶ plan ▶ gate: permit + reservation
-    ▶ the act ▶ audit ▶ reply
+    ▶ approval, where the grant wants it ▶ the act ▶ audit ▶ reply
 
 Each VM has its own table op → answerer. A gated op starts as the deny stub; grant() puts the real one in its
 place, revoke() the stub back and ends the calls under way. Neither a script nor its worker can reach the table.
@@ -29,6 +29,7 @@ from luahost.gate.permits import Action, Permit
 from luahost.gate.policy import Refusal, decide, expired, no_grant
 from luahost.journal import Journal, Record
 from luahost.ops import results
+from luahost.ops.approval import ApprovalRequest, must_ask
 from luahost.ops.results import Result
 from luahost.ops.world import Emit, Piece, Share
 from luahost.syscalls import QUICK, SYSCALLS, Syscall, arguments
@@ -130,6 +131,7 @@ class Bridge:
         }
         self.calls = 0
         self.denied = 0
+        share.audit = self._audit_of
         self.noes: list[Result] = []  # failed calls of this activation, for the one who must act
 
     # ── grants ──────────────────────────────────────────────────────────────────────────────────────────
@@ -322,6 +324,10 @@ class Bridge:
             first.also = tuple(permit for permit, _ in boarded[1:])
             lifetime = trio.CancelScope(deadline=_first_expiry(boarded))
             with lifetime if lifetime.deadline < math.inf else nullcontext():
+                refusal = await self._approval(entry, row, call, boarded)
+                if refusal is not None:
+                    result = results.refused(first.grant.kind, refusal, **plan.action.about())
+                    return self._refused(result)
                 emit = self._emitter(entry) if getattr(args, "streamed", False) else None
                 result = await row.act(first, plan, args, self.share, emit)
                 if emit is not None:
@@ -344,6 +350,33 @@ class Bridge:
         record = self._record(row, call, refusal, action, grant)
         record.capability = action.kind
         return answer, record
+
+    async def _approval(
+        self, entry: OpenCall, row: Syscall, call: frames.Call, boarded: list[tuple[Permit[Any], Record]]
+    ) -> Refusal | None:
+        """Asks the approver about each permit whose grant wants that; its reservation is held meanwhile."""
+        for permit, record in boarded:
+            if not must_ask(permit.grant):
+                continue
+            request = ApprovalRequest(
+                vm=self.name,
+                kind=permit.grant.kind,
+                action=row.op,
+                about=permit.action.about(),
+                args=frames.decode(call.args),
+                args_sha256=record.args_sha256,
+            )
+            entry.asking = True
+            try:
+                with self.share.sessions.pending(request.args, request):
+                    refusal = await self.share.approvals.refusal(request)
+            finally:
+                entry.asking = False
+            record.rule = "approved" if refusal is None else refusal.rule
+            if refusal is not None:
+                record.decision = "deny"
+                return refusal
+        return None
 
     def _bind(self, entry: OpenCall, permit: Permit[Any]) -> None:
         """From now on the end of the grant ends the call."""
@@ -423,6 +456,11 @@ class Bridge:
         if grant is not None:
             record.grant, record.grant_ids = str(grant), [each.id for each in grant.chain()]
         return record
+
+    def _audit_of(self, **fields: Any) -> None:
+        """A decision that was made elsewhere than on the ladder."""
+        decision = {"decision": "allow", "rule": "granted", **fields}
+        self._audit(Record(ts=self.share.world.now_s(), seq=self._journal.next_seq(), vm=self.name, **decision))
 
     def _audit(self, record: Record) -> None:
         self._journal.write(record)

@@ -5,6 +5,7 @@
     provider, model       the defaults for scripts that name none
     [limits]              the fields of Limits; sizes also as text, "64MiB"
     [[grants]]            kind, and its constraints
+    [[ceiling]]           the same: what a script may ask the approver for, at most
     [[models.TABLE]]      what a model takes: pattern, and the facts that differ from wire/models.toml; TABLE is
                           anthropic, openai, compatible (all others on OpenAI's wire) or gemini
     [transport]           proxy, ca_file, max_connections
@@ -49,6 +50,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None = None
     limits: Limits = Limits()
     grants: tuple[Grant, ...] = ()
+    ceiling: tuple[Grant, ...] = ()
     transport: TransportSettings = TransportSettings()
     mcp: Mapping[str, McpServer] = {}
 
@@ -86,7 +88,7 @@ def read_file(path: Path) -> Config:
 
 
 def _config(data: dict[str, Any]) -> Config:
-    known = ("providers", "provider", "model", "models", "limits", "grants", "transport", "mcp")
+    known = ("providers", "provider", "model", "models", "limits", "grants", "ceiling", "transport", "mcp")
     _only(data, known, "")
     fields: dict[str, Any] = {}
     providers = dict(PROVIDERS)
@@ -106,10 +108,11 @@ def _config(data: dict[str, Any]) -> Config:
     _only(transport, TransportSettings.__struct_fields__, "transport")
     fields["transport"] = _converted(transport, TransportSettings, "transport")
     fields["mcp"] = {name: _mcp(name, table) for name, table in _table(data, "mcp").items()}
-    grants = data.get("grants", [])
-    if not isinstance(grants, list):
-        raise ConfigError("grants: tables like [[grants]] expected")
-    fields["grants"] = one_of_each(_grant(table) for table in grants)
+    for name in ("grants", "ceiling"):
+        tables = data.get(name, [])
+        if not isinstance(tables, list):
+            raise ConfigError(f"{name}: tables like [[{name}]] expected")
+        fields[name] = one_of_each(_grant(table) for table in tables)
     return Config(**fields)
 
 

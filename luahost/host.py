@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import random
 import secrets
 import sys
@@ -25,6 +26,7 @@ from luahost.config import Config
 from luahost.errors import Stopped
 from luahost.gate.grants import Grant
 from luahost.journal import Journal, Sink
+from luahost.ops.approval import Approver
 from luahost.ops.mcp_servers import McpServers
 from luahost.ops.world import Share, World
 from luahost.program import SHUTDOWN_S, Home, Vm
@@ -45,6 +47,8 @@ class Host:
     config   a Config, the path of a configuration file, or None
     audit    a path (JSON lines, appended) or a callable given each record as a dict
     output   what print, orcs.output and orcs.log of scripts go to; None: the logger "luahost.output"
+    approver async (ApprovalRequest) → AllowOnce | AllowFor | Deny, for grants with approve="ask"; None: always no
+    approval_timeout_s  how long it may take; then the answer is no
     """
 
     def __init__(
@@ -53,9 +57,12 @@ class Host:
         *,
         audit: str | Path | Sink | None = None,
         output: Output | None = None,
+        approver: Approver | None = None,
+        approval_timeout_s: float = math.inf,
     ) -> None:
         self.config = configuration.load(config)
         self._audit, self._output = audit, output
+        self._approver, self._approval_timeout_s = approver, approval_timeout_s
         self._zygote: Zygote | None = None
         self._rng = random.Random(secrets.randbits(128))  # noqa: S311 - seeds scripts' math.random, guards nothing
         self._vms: set[Vm] = set()
@@ -80,6 +87,7 @@ class Host:
         self._world = World(config.providers, config.provider, config.model, self._rng, config.transport, mcp)
         self.prepare()
         assert self._zygote is not None
+        self._world.approver, self._world.approval_timeout_s = self._approver, self._approval_timeout_s
         self._pool = Pool(self._nursery, self._zygote, self._rng)
         self._nursery.start_soon(self._pool.watch)
         self._home = Home(self._world, self._pool, self._journal, self._nursery, self._put_out, self._vms)
@@ -111,10 +119,12 @@ class Host:
         input: Value = None,
         restore: Value = None,
         opened: Callable[[Vm], None] | None = None,
+        ceiling: Iterable[Grant] = (),
     ) -> Vm:
         """Compiles the script and runs its top level, with its grants in place, and init() if it has one.
 
         `input` is what the top level sees as `...`; `restore`, a Vm.snapshot(), is given to restore() before init.
+        `ceiling`: what orcs.request_capability may ask the approver for, at most; nothing without.
         `opened` is called with the VM before any of the script runs: to load sessions, or to hold the VM of a
         script that fails on the way. Raises ConfigError (no such file, bytecode …), ScriptError (syntax, an error
         at the top level), and what a run raises.
@@ -128,6 +138,7 @@ class Host:
         limits = limits if limits is not None else self.config.limits
         port = await self._pool.open(limits)
         share = Share(self._world, {}, source.directory, limits)
+        share.ceiling = {grant.kind: grant for grant in configuration.one_of_each(ceiling)}
         vm = Vm(self._home, self._name(name or source.name.removesuffix(".lua")), share, port, limits)
         self._vms.add(vm)
         await vm.begin(source, input, grants=held, restore=restore, opened=opened)

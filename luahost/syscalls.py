@@ -14,6 +14,7 @@ import msgspec
 
 from luahost.errors import HostFault
 from luahost.ops import (
+    approval,
     caps,
     children,
     clock,
@@ -172,6 +173,7 @@ SYSCALLS: dict[str, Syscall] = {
         Syscall(op="sessions.condense", shape=session_calls.CondenseArgs, act=session_calls.condense),
         Syscall(op="clock.now", shape=None, act=clock.now),
         Syscall(op="clock.sleep", shape=float, act=clock.sleep),
+        Syscall(op="request_capability", shape=approval.CapabilityArgs, act=approval.request_capability),
         Syscall(op="caps", shape=None, act=caps.caps),
         Syscall(op="can", shape=caps.CanArgs, act=caps.can),
         Syscall(op="pwd", shape=None, act=files.pwd),

@@ -4,6 +4,8 @@
 
 ---@alias orcs.ErrorKind
 ---| "aborted" # the component answered a signal with Abort
+---| "approval_denied" # the approver said no, or there is none
+---| "approval_timeout" # the approver did not answer in time
 ---| "already_exists" # there is a child of this id
 ---| "auth_error" # the server does not take the key
 ---| "backend_failed" # the backend raised, or returned what is no turn
@@ -485,6 +487,10 @@
 ---@field remaining table<string, number>
 ---@field expires_in? number
 
+---@class orcs.Granted: orcs.Result
+---@field kind string
+---@field grant string as grant text
+
 ---@class orcs.Decision
 ---@field allow boolean
 ---@field rule? string
@@ -502,7 +508,7 @@ orcs.text = {}
 
 --- Asks a model. prompt is nil where opts has tool_results.
 --- Needs `llm`.
---- Fails with network, host_not_allowed, dns, connection_refused, connection_reset, tls, timeout, parse_error, model_not_allowed, tool_not_allowed, auth_error, not_found, rate_limit, quota, overloaded, server_error, invalid_request, context_overflow, empty_response, http_error, session_busy, tool_loop_limit, content_filter, invalid_response, stream_incomplete, too_large, missing_api_key, permission_denied, capability_expired, capability_revoked, budget_exceeded, concurrency_limit, invalid_options.
+--- Fails with network, host_not_allowed, dns, connection_refused, connection_reset, tls, timeout, parse_error, model_not_allowed, tool_not_allowed, auth_error, not_found, rate_limit, quota, overloaded, server_error, invalid_request, context_overflow, empty_response, http_error, session_busy, tool_loop_limit, content_filter, invalid_response, stream_incomplete, too_large, missing_api_key, permission_denied, approval_denied, approval_timeout, capability_expired, capability_revoked, budget_exceeded, concurrency_limit, invalid_options.
 ---@param prompt string?
 ---@param opts? orcs.LlmOptions
 ---@return orcs.Answer
@@ -510,14 +516,14 @@ function orcs.llm(prompt, opts) end
 
 --- Whether a server is there and takes the key.
 --- Needs `llm`.
---- Fails with network, host_not_allowed, dns, connection_refused, connection_reset, tls, timeout, parse_error, model_not_allowed, tool_not_allowed, auth_error, not_found, rate_limit, quota, overloaded, server_error, invalid_request, context_overflow, empty_response, http_error, permission_denied, capability_expired, capability_revoked, budget_exceeded, concurrency_limit, invalid_options.
+--- Fails with network, host_not_allowed, dns, connection_refused, connection_reset, tls, timeout, parse_error, model_not_allowed, tool_not_allowed, auth_error, not_found, rate_limit, quota, overloaded, server_error, invalid_request, context_overflow, empty_response, http_error, permission_denied, approval_denied, approval_timeout, capability_expired, capability_revoked, budget_exceeded, concurrency_limit, invalid_options.
 ---@param opts? orcs.PingOptions
 ---@return orcs.Ping
 function orcs.llm_ping(opts) end
 
 --- The models that a server has and the grant allows.
 --- Needs `llm`.
---- Fails with network, host_not_allowed, dns, connection_refused, connection_reset, tls, timeout, parse_error, model_not_allowed, tool_not_allowed, auth_error, not_found, rate_limit, quota, overloaded, server_error, invalid_request, context_overflow, empty_response, http_error, permission_denied, capability_expired, capability_revoked, budget_exceeded, concurrency_limit, invalid_options.
+--- Fails with network, host_not_allowed, dns, connection_refused, connection_reset, tls, timeout, parse_error, model_not_allowed, tool_not_allowed, auth_error, not_found, rate_limit, quota, overloaded, server_error, invalid_request, context_overflow, empty_response, http_error, permission_denied, approval_denied, approval_timeout, capability_expired, capability_revoked, budget_exceeded, concurrency_limit, invalid_options.
 ---@param opts? orcs.PingOptions
 ---@return orcs.Models
 function orcs.llm_models(opts) end
@@ -568,7 +574,7 @@ function orcs.llm_sessions.trim(id, opts) end
 
 --- A summary by the model in place of the older turns.
 --- Needs `llm`.
---- Fails with network, host_not_allowed, dns, connection_refused, connection_reset, tls, timeout, parse_error, model_not_allowed, tool_not_allowed, auth_error, not_found, rate_limit, quota, overloaded, server_error, invalid_request, context_overflow, empty_response, http_error, session_busy, conflict, invalid_response, permission_denied, capability_expired, capability_revoked, budget_exceeded, concurrency_limit, invalid_options.
+--- Fails with network, host_not_allowed, dns, connection_refused, connection_reset, tls, timeout, parse_error, model_not_allowed, tool_not_allowed, auth_error, not_found, rate_limit, quota, overloaded, server_error, invalid_request, context_overflow, empty_response, http_error, session_busy, conflict, invalid_response, permission_denied, approval_denied, approval_timeout, capability_expired, capability_revoked, budget_exceeded, concurrency_limit, invalid_options.
 ---@param id string
 ---@param opts? orcs.CompactOptions
 ---@return orcs.Compacted
@@ -632,14 +638,14 @@ function orcs.suspended_info(err) end
 
 --- A file's bytes.
 --- Needs `fs.read`.
---- Fails with path_not_allowed, not_found, not_a_file, not_a_directory, too_large, io, permission_denied, capability_expired, capability_revoked, budget_exceeded, concurrency_limit, rate_limit, invalid_options.
+--- Fails with path_not_allowed, not_found, not_a_file, not_a_directory, too_large, io, permission_denied, approval_denied, approval_timeout, capability_expired, capability_revoked, budget_exceeded, concurrency_limit, rate_limit, invalid_options.
 ---@param path string
 ---@return orcs.File
 function orcs.read(path) end
 
 --- A whole file or none; directories on the way are made.
 --- Needs `fs.write`.
---- Fails with path_not_allowed, not_found, not_a_file, not_a_directory, too_large, io, permission_denied, capability_expired, capability_revoked, budget_exceeded, concurrency_limit, rate_limit, invalid_options.
+--- Fails with path_not_allowed, not_found, not_a_file, not_a_directory, too_large, io, permission_denied, approval_denied, approval_timeout, capability_expired, capability_revoked, budget_exceeded, concurrency_limit, rate_limit, invalid_options.
 ---@param path string
 ---@param content string
 ---@return orcs.Written
@@ -647,21 +653,21 @@ function orcs.write(path, content) end
 
 --- A directory, and those on the way.
 --- Needs `fs.write`.
---- Fails with path_not_allowed, not_found, not_a_file, not_a_directory, too_large, io, permission_denied, capability_expired, capability_revoked, budget_exceeded, concurrency_limit, rate_limit, invalid_options.
+--- Fails with path_not_allowed, not_found, not_a_file, not_a_directory, too_large, io, permission_denied, approval_denied, approval_timeout, capability_expired, capability_revoked, budget_exceeded, concurrency_limit, rate_limit, invalid_options.
 ---@param path string
 ---@return orcs.Result
 function orcs.mkdir(path) end
 
 --- A file, or a directory with all that is in it.
 --- Needs `fs.delete`.
---- Fails with path_not_allowed, not_found, not_a_file, not_a_directory, too_large, io, permission_denied, capability_expired, capability_revoked, budget_exceeded, concurrency_limit, rate_limit, invalid_options.
+--- Fails with path_not_allowed, not_found, not_a_file, not_a_directory, too_large, io, permission_denied, approval_denied, approval_timeout, capability_expired, capability_revoked, budget_exceeded, concurrency_limit, rate_limit, invalid_options.
 ---@param path string
 ---@return orcs.Result
 function orcs.remove(path) end
 
 --- Another name or place.
 --- Needs `fs.write` and `fs.delete`.
---- Fails with path_not_allowed, not_found, not_a_file, not_a_directory, too_large, io, exists, permission_denied, capability_expired, capability_revoked, budget_exceeded, concurrency_limit, rate_limit, invalid_options.
+--- Fails with path_not_allowed, not_found, not_a_file, not_a_directory, too_large, io, exists, permission_denied, approval_denied, approval_timeout, capability_expired, capability_revoked, budget_exceeded, concurrency_limit, rate_limit, invalid_options.
 ---@param src string
 ---@param dst string
 ---@return orcs.Result
@@ -669,7 +675,7 @@ function orcs.mv(src, dst) end
 
 --- The files whose path below dir matches.
 --- Needs `fs.read`.
---- Fails with path_not_allowed, not_found, not_a_file, not_a_directory, too_large, io, invalid_options, permission_denied, capability_expired, capability_revoked, budget_exceeded, concurrency_limit, rate_limit.
+--- Fails with path_not_allowed, not_found, not_a_file, not_a_directory, too_large, io, invalid_options, permission_denied, approval_denied, approval_timeout, capability_expired, capability_revoked, budget_exceeded, concurrency_limit, rate_limit.
 ---@param pattern string
 ---@param dir? string
 ---@return orcs.Files
@@ -677,7 +683,7 @@ function orcs.glob(pattern, dir) end
 
 --- The lines that match an RE2 pattern.
 --- Needs `fs.read`.
---- Fails with path_not_allowed, not_found, not_a_file, not_a_directory, too_large, io, invalid_options, permission_denied, capability_expired, capability_revoked, budget_exceeded, concurrency_limit, rate_limit.
+--- Fails with path_not_allowed, not_found, not_a_file, not_a_directory, too_large, io, invalid_options, permission_denied, approval_denied, approval_timeout, capability_expired, capability_revoked, budget_exceeded, concurrency_limit, rate_limit.
 ---@param pattern string
 ---@param path? string
 ---@return orcs.Matches
@@ -691,13 +697,13 @@ function orcs.scan_dir(config) end
 
 --- Branch and commit, read from .git.
 --- Needs `fs.read`.
---- Fails with path_not_allowed, not_found, not_a_file, not_a_directory, too_large, io, permission_denied, capability_expired, capability_revoked, budget_exceeded, concurrency_limit, rate_limit, invalid_options.
+--- Fails with path_not_allowed, not_found, not_a_file, not_a_directory, too_large, io, permission_denied, approval_denied, approval_timeout, capability_expired, capability_revoked, budget_exceeded, concurrency_limit, rate_limit, invalid_options.
 ---@return orcs.Git
 function orcs.git_info() end
 
 --- One request; ok for any status.
 --- Needs `http`.
---- Fails with network, host_not_allowed, dns, connection_refused, connection_reset, tls, timeout, parse_error, invalid_url, invalid_method, too_large, permission_denied, capability_expired, capability_revoked, budget_exceeded, concurrency_limit, rate_limit, invalid_options.
+--- Fails with network, host_not_allowed, dns, connection_refused, connection_reset, tls, timeout, parse_error, invalid_url, invalid_method, too_large, permission_denied, approval_denied, approval_timeout, capability_expired, capability_revoked, budget_exceeded, concurrency_limit, rate_limit, invalid_options.
 ---@param method string
 ---@param url string
 ---@param opts? orcs.HttpOptions
@@ -706,14 +712,14 @@ function orcs.http(method, url, opts) end
 
 --- A shell's command, where the grant says shell=true.
 --- Needs `exec`.
---- Fails with exit, timeout, io, permission_denied, capability_expired, capability_revoked, budget_exceeded, concurrency_limit, rate_limit, invalid_options.
+--- Fails with exit, timeout, io, permission_denied, approval_denied, approval_timeout, capability_expired, capability_revoked, budget_exceeded, concurrency_limit, rate_limit, invalid_options.
 ---@param command string
 ---@return orcs.Executed
 function orcs.exec(command) end
 
 --- A program with its arguments; no shell.
 --- Needs `exec`.
---- Fails with exit, timeout, not_found, path_not_allowed, io, permission_denied, capability_expired, capability_revoked, budget_exceeded, concurrency_limit, rate_limit, invalid_options.
+--- Fails with exit, timeout, not_found, path_not_allowed, io, permission_denied, approval_denied, approval_timeout, capability_expired, capability_revoked, budget_exceeded, concurrency_limit, rate_limit, invalid_options.
 ---@param program string
 ---@param args? string[]
 ---@param opts? orcs.ExecOptions
@@ -727,20 +733,20 @@ function orcs.check_command(command) end
 
 --- The MCP servers that the grant allows.
 --- Needs `mcp`.
---- Fails with permission_denied, capability_expired, capability_revoked, budget_exceeded, concurrency_limit, rate_limit, invalid_options.
+--- Fails with permission_denied, approval_denied, approval_timeout, capability_expired, capability_revoked, budget_exceeded, concurrency_limit, rate_limit, invalid_options.
 ---@return orcs.McpServers
 function orcs.mcp_servers() end
 
 --- Their tools that the grant allows.
 --- Needs `mcp`.
---- Fails with mcp_error, mcp_unavailable, tool_not_allowed, timeout, invalid_options, permission_denied, capability_expired, capability_revoked, budget_exceeded, concurrency_limit, rate_limit.
+--- Fails with mcp_error, mcp_unavailable, tool_not_allowed, timeout, invalid_options, permission_denied, approval_denied, approval_timeout, capability_expired, capability_revoked, budget_exceeded, concurrency_limit, rate_limit.
 ---@param server? string
 ---@return orcs.McpTools
 function orcs.mcp_tools(server) end
 
 --- Calls a tool.
 --- Needs `mcp`.
---- Fails with mcp_error, mcp_unavailable, tool_not_allowed, timeout, tool_error, invalid_options, permission_denied, capability_expired, capability_revoked, budget_exceeded, concurrency_limit, rate_limit.
+--- Fails with mcp_error, mcp_unavailable, tool_not_allowed, timeout, tool_error, invalid_options, permission_denied, approval_denied, approval_timeout, capability_expired, capability_revoked, budget_exceeded, concurrency_limit, rate_limit.
 ---@param server string
 ---@param tool string
 ---@param args? table
@@ -749,7 +755,7 @@ function orcs.mcp_call(server, tool, args) end
 
 --- The tools as orcs.llm takes them; nil and the failed result where there are none.
 --- Needs `mcp`.
---- Fails with mcp_error, mcp_unavailable, tool_not_allowed, timeout, invalid_options, permission_denied, capability_expired, capability_revoked, budget_exceeded, concurrency_limit, rate_limit.
+--- Fails with mcp_error, mcp_unavailable, tool_not_allowed, timeout, invalid_options, permission_denied, approval_denied, approval_timeout, capability_expired, capability_revoked, budget_exceeded, concurrency_limit, rate_limit.
 ---@param server? string
 ---@return orcs.Tool[]?
 ---@return orcs.Result?
@@ -757,7 +763,7 @@ function orcs.mcp_as_tools(server) end
 
 --- A script in a VM of its own, with a part of my grants.
 --- Needs `spawn`.
---- Fails with capability_widening, already_exists, script_not_found, invalid_script, max_children_reached, max_depth_reached, path_not_allowed, execution_failed, permission_denied, capability_expired, capability_revoked, budget_exceeded, concurrency_limit, rate_limit, invalid_options.
+--- Fails with capability_widening, already_exists, script_not_found, invalid_script, max_children_reached, max_depth_reached, path_not_allowed, execution_failed, permission_denied, approval_denied, approval_timeout, capability_expired, capability_revoked, budget_exceeded, concurrency_limit, rate_limit, invalid_options.
 ---@param spec orcs.ChildSpec
 ---@return orcs.Child
 function orcs.spawn_child(spec) end
@@ -893,7 +899,7 @@ function orcs.toml_encode(value) end
 
 --- A file's front matter (YAML or TOML) and what follows it.
 --- Needs `fs.read`.
---- Fails with path_not_allowed, not_found, not_a_file, not_a_directory, too_large, io, parse_error, not_supported, permission_denied, capability_expired, capability_revoked, budget_exceeded, concurrency_limit, rate_limit, invalid_options.
+--- Fails with path_not_allowed, not_found, not_a_file, not_a_directory, too_large, io, parse_error, not_supported, permission_denied, approval_denied, approval_timeout, capability_expired, capability_revoked, budget_exceeded, concurrency_limit, rate_limit, invalid_options.
 ---@param path string
 ---@return orcs.Frontmatter
 function orcs.parse_frontmatter(path) end
@@ -1018,7 +1024,7 @@ function orcs.is_alive(path) end
 
 --- A child in the upstream's words.
 --- Needs `spawn`.
---- Fails with capability_widening, already_exists, invalid_script, max_children_reached, max_depth_reached, execution_failed, permission_denied, capability_expired, capability_revoked, budget_exceeded, concurrency_limit, rate_limit, invalid_options.
+--- Fails with capability_widening, already_exists, invalid_script, max_children_reached, max_depth_reached, execution_failed, permission_denied, approval_denied, approval_timeout, capability_expired, capability_revoked, budget_exceeded, concurrency_limit, rate_limit, invalid_options.
 ---@param spec orcs.RunnerSpec
 ---@return orcs.Runner
 function orcs.spawn_runner(spec) end
@@ -1043,6 +1049,14 @@ function orcs.request_stop() end
 --- What I hold: constraints, used, remaining.
 ---@return table<string, orcs.Held>
 function orcs.caps() end
+
+--- Asks the host's approver for a grant, below its ceiling.
+--- Fails with permission_denied, capability_widening, approval_denied, approval_timeout, invalid_options.
+---@param kind string
+---@param constraints? table
+---@param reason? string
+---@return orcs.Granted
+function orcs.request_capability(kind, constraints, reason) end
 
 --- What the gate would say.
 ---@param kind string

@@ -17,3 +17,11 @@ function orcs.can(kind, detail)
   local decision = call("can", args)
   return decision.allow == true, decision
 end
+
+-- Asks the host's approver for a grant, never above what the host set as its ceiling.
+function orcs.request_capability(kind, constraints, reason)
+  K.expect(kind, "string", 1, "request_capability")
+  if constraints ~= nil then K.expect(constraints, "table", 2, "request_capability") end
+  if reason ~= nil then K.expect(reason, "string", 3, "request_capability") end
+  return K.ask("request_capability", { kind = kind, constraints = constraints or {}, reason = reason or "" })
+end

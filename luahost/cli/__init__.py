@@ -83,6 +83,7 @@ debug_option = click.option(
     type=click.Choice(["vm", "tree", "shared"]),
     help="One worker process per VM, per tree, or for many.",
 )
+@click.option("--ask", is_flag=True, help="Each call under a grant is asked about on the terminal.")
 @click.option("--tree", is_flag=True, help="The VMs, drawn on stderr: live on a terminal, and at the end.")
 @click.option("--json", "json_", is_flag=True, help="Only the result on stdout, as one line of JSON.")
 @debug_option

@@ -37,7 +37,8 @@ def configuration(options: dict[str, Any]) -> Config:
         changes["model"] = options["model"]
     given = config.one_of_each(Grant.parse(text) for text in options["grants"])
     kinds = {grant.kind for grant in given}
-    changes["grants"] = (*(grant for grant in made.grants if grant.kind not in kinds), *given)
+    held = (*(grant for grant in made.grants if grant.kind not in kinds), *given)
+    changes["grants"] = tuple(grant.attenuate(approve="ask") for grant in held) if options["ask"] else held
     return msgspec.structs.replace(made, **changes)
 
 

@@ -76,9 +76,11 @@ class Run:
     async def _drive(self, zygote: Zygote) -> None:
         import trio
 
+        from luahost.cli.approver import Terminal
         from luahost.host import Host
 
-        host = Host(self._config, audit=self._audit, output=self._printer.put).prepare(zygote)
+        host = Host(self._config, audit=self._audit, output=self._printer.put, approver=Terminal())
+        host.prepare(zygote)
         token = trio.lowlevel.current_trio_token()
         with trio.CancelScope() as scope:
 
@@ -101,6 +103,7 @@ class Run:
                     vm = await host.load(
                         self._source,
                         grants=self._config.grants,
+                        ceiling=self._config.ceiling,
                         limits=self._limits,
                         input=self._input,
                         opened=self._opened,

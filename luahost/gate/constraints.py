@@ -18,12 +18,14 @@ class Constraints(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     max_concurrency     calls under way at the same time
     rate                calls in a time, "10/s", "60/m", "500/h": so many at once, and then as they come back
     expires_in_s        seconds from when the grant is first given to a VM
+    approve             "ask": each call waits for the host's approver
     """
 
     max_calls: int | None = None
     max_concurrency: int | None = None
     rate: str | None = None
     expires_in_s: float | None = None
+    approve: str | None = None
 
 
 class LlmConstraints(Constraints, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):

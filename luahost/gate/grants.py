@@ -56,74 +56,14 @@ class Grant:
         raise AttributeError(f"a Grant is frozen; attenuate() makes a narrower one ({name} not set)")
 
     @classmethod
-    def llm(
-        cls,
-        *,
-        models: list[str] | tuple[str, ...] | None = None,
-        providers: list[str] | tuple[str, ...] | None = None,
-        hosts: list[str] | tuple[str, ...] | None = None,
-        max_calls: int | None = None,
-        max_tokens: int | None = None,
-        max_input_tokens: int | None = None,
-        max_output_tokens: int | None = None,
-        max_tokens_per_call: int | None = None,
-        max_cost_usd: float | None = None,
-        max_tool_turns: int | None = None,
-        max_timeout_s: float | None = None,
-        max_concurrency: int | None = None,
-        rate: str | None = None,
-        tools: list[str] | tuple[str, ...] | None = None,
-        stream: bool | None = None,
-        extra: bool | list[str] | tuple[str, ...] | None = None,
-        expires_in_s: float | None = None,
-    ) -> Grant:
-        """The language model. The constraints are LlmConstraints'; ConfigError for a wrong one."""
-        return cls(
-            "llm",
-            models=models,
-            providers=providers,
-            hosts=hosts,
-            max_calls=max_calls,
-            max_tokens=max_tokens,
-            max_input_tokens=max_input_tokens,
-            max_output_tokens=max_output_tokens,
-            max_tokens_per_call=max_tokens_per_call,
-            max_cost_usd=max_cost_usd,
-            max_tool_turns=max_tool_turns,
-            max_timeout_s=max_timeout_s,
-            max_concurrency=max_concurrency,
-            rate=rate,
-            tools=tools,
-            stream=stream,
-            extra=extra,
-            expires_in_s=expires_in_s,
-        )
+    def llm(cls, **constraints: Any) -> Grant:
+        """The language model. The constraints are LlmConstraints' fields; ConfigError for a wrong one."""
+        return cls("llm", **constraints)
 
     @classmethod
-    def spawn(
-        cls,
-        *,
-        max_children: int | None = None,
-        max_tree: int | None = None,
-        max_depth: int | None = None,
-        may_delegate: list[str] | tuple[str, ...] | None = None,
-        default: str | None = None,
-        max_calls: int | None = None,
-        max_concurrency: int | None = None,
-        expires_in_s: float | None = None,
-    ) -> Grant:
-        """Children. The constraints are SpawnConstraints'; max_calls counts children in all."""
-        return cls(
-            "spawn",
-            max_children=max_children,
-            max_tree=max_tree,
-            max_depth=max_depth,
-            may_delegate=may_delegate,
-            default=default,
-            max_calls=max_calls,
-            max_concurrency=max_concurrency,
-            expires_in_s=expires_in_s,
-        )
+    def spawn(cls, **constraints: Any) -> Grant:
+        """Children. The constraints are SpawnConstraints' fields; ConfigError for a wrong one."""
+        return cls("spawn", **constraints)
 
     @classmethod
     def parse(cls, text: str) -> Grant:

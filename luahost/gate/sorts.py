@@ -240,6 +240,7 @@ NAMES = Sort("a list of names, or true for all", _names_of, _names, GLOBS.narrow
 RATE = Sort("a text like 10/s, 60/m or 500/h", str, _rate, _rate_narrows)
 
 SORTS: dict[str, Sort] = {
+    "approve": _one_of("ask"),
     "models": GLOBS,
     "providers": GLOBS,
     "hosts": HOSTS,

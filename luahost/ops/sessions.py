@@ -11,7 +11,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 from luahost.errors import ConfigError, Exhausted
 from luahost.ops import session_dump
@@ -90,6 +90,23 @@ class Store:
         self._room(session, [Message("user", list(given))])
         with self._changing(session):
             return session.answer(given)
+
+    @contextmanager
+    def pending(self, args: Any, request: Any) -> Iterator[None]:
+        """While a call of a session waits for an approval, the session says so; a full dump has it."""
+        opts = args.get("opts") if isinstance(args, dict) else None
+        session = self._sessions.get(str(opts.get("session_id", ""))) if isinstance(opts, dict) else None
+        if session is None:
+            yield
+            return
+        waits = {"kind": request.kind, "action": request.action, "args_sha256": request.args_sha256}
+        with self._changing(session):
+            session.pending.append(waits)
+        try:
+            yield
+        finally:
+            with self._changing(session):
+                session.pending.remove(waits)
 
     # ── reading ─────────────────────────────────────────────────────────────────────────────────────────
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import time
@@ -15,6 +16,7 @@ import trio
 from luahost.gate.grants import Grant
 from luahost.gate.permits import Action
 from luahost.ops import prices
+from luahost.ops.approval import Approvals, Approver
 from luahost.ops.board import Board
 from luahost.ops.family import Program
 from luahost.ops.lane import Lane
@@ -45,6 +47,8 @@ class World:
         self.default_provider = default_provider
         self.default_model = default_model
         self.rng = rng
+        self.approver: Approver | None = None
+        self.approval_timeout_s = math.inf
         self.directory = os.getcwd()  # where relative paths of scripts begin
         self.mcp = mcp if mcp is not None else McpServers({}, lambda *_: None)
         self._transport = transport if transport is not None else TransportSettings()
@@ -97,6 +101,9 @@ class Share:
         self.evaluates = False  # a VM of orcs.sandbox_eval
         self.board = Board()
         self.looking = trio.Lock()  # at the board
+        self.approvals = Approvals(world.approver, world.approval_timeout_s)
+        self.ceiling: dict[str, Grant] = {}  # what may be asked for, at most
+        self.audit: Callable[..., None] = lambda **fields: None  # one decision; set with the bridge
         self.depth = 0  # of a root; its children are at 1
         self.program: Program  # the VM itself, and through it those below; set when it is made
         self.tickets: Tickets

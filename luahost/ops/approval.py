@@ -1,0 +1,185 @@
+"""Approval: a grant with approve="ask" lets a call through only if a person, or a program in their place, says so.
+
+The approver is the host's. It hears what will be done, to the letter, and answers once, for a time, or no; the call
+waits where it is and goes on with just the arguments that were shown. A no is a value for the script and ends
+nothing. Where nobody can be asked, nobody answers in time, or the approver fails, the answer is no.
+
+orcs.request_capability asks the same approver for a grant, below a ceiling that the host set when it loaded the
+script.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import trio
+
+from luahost.errors import ConfigError
+from luahost.gate.constraints import KINDS
+from luahost.gate.grants import Grant
+from luahost.gate.rules import Refusal
+from luahost.ops import results
+from luahost.ops.results import Result
+from luahost.values import nearest
+
+if TYPE_CHECKING:
+    from luahost.ops.world import Share
+
+_log = logging.getLogger("luahost.approval")
+
+MAX_WORDS = 500
+"""Of a script's reason."""
+
+
+class ApprovalRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What an approver is asked.
+
+    vm           the path of the VM, parent/child
+    kind         the kind of grant; action: the operation ("llm", "write", "request_capability" …)
+    about        what it is about, as in the audit: model, host, path, program …
+    args         the call's arguments as they will be used; args_sha256: of their bytes, as in the audit
+    reason       the script's own words, of request_capability; a stranger's text
+    """
+
+    vm: str
+    kind: str
+    action: str
+    about: dict[str, Any]
+    args: Any
+    args_sha256: str
+    reason: str = ""
+
+
+class AllowOnce(msgspec.Struct, frozen=True):
+    """This call."""
+
+
+class AllowFor(msgspec.Struct, frozen=True, kw_only=True):
+    """This call, and for `ttl_s` seconds those of this VM that are about the same; with `any`, all of the kind."""
+
+    ttl_s: float
+    any: bool = False
+
+
+class Deny(msgspec.Struct, frozen=True):
+    """Not this call."""
+
+    reason: str = ""
+
+
+Answer = AllowOnce | AllowFor | Deny
+Approver = Callable[[ApprovalRequest], Awaitable[Answer]]
+
+
+def must_ask(grant: Grant) -> bool:
+    """Whether the grant, or one above it, wants each call approved."""
+    return any(each.constraints.approve == "ask" for each in grant.chain())
+
+
+class Approvals:
+    """One VM's: whom it asks, and what was allowed for a time. `timeout_s` is how long an answer may take."""
+
+    def __init__(self, approver: Approver | None, timeout_s: float) -> None:
+        self._approver, self._timeout_s = approver, timeout_s
+        self._until: dict[Any, float] = {}  # what was allowed for a time → until when
+
+    async def refusal(self, request: ApprovalRequest) -> Refusal | None:
+        """None when it is allowed; else the no, with the rule that decided."""
+        now_s = trio.current_time()
+        if any(self._until.get(key, 0.0) > now_s for key in _keys(request)):
+            return None
+        answer = await self.ask(request)
+        if isinstance(answer, Refusal):
+            return answer
+        if isinstance(answer, AllowFor):
+            key = _keys(request)[1 if answer.any else 0]
+            self._until[key] = trio.current_time() + answer.ttl_s
+        return None
+
+    async def ask(self, request: ApprovalRequest) -> AllowOnce | AllowFor | Refusal:
+        """The approver's word, or the no that stands for it."""
+        if self._approver is None:
+            return _no(request, "nobody is there to be asked; Host(approver=…) or a terminal is")
+        answer: Any = None
+        with trio.move_on_after(self._timeout_s) as limit:
+            try:
+                answer = await self._approver(request)
+            except Exception:  # whatever it is: a yes it is not
+                _log.exception("%s: the approver failed", request.vm)
+                return _no(request, "the approver failed")
+        if limit.cancelled_caught:
+            return _no(request, f"no answer within {self._timeout_s:g} s", kind="approval_timeout")
+        if isinstance(answer, AllowOnce) or (isinstance(answer, AllowFor) and answer.ttl_s > 0):
+            return answer
+        why = answer.reason if isinstance(answer, Deny) else f"the approver answered {type(answer).__name__}"
+        return _no(request, why or "it was not approved")
+
+
+def _keys(request: ApprovalRequest) -> tuple[Any, Any]:
+    about = tuple(sorted((name, str(value)) for name, value in request.about.items()))
+    return (request.kind, request.action, about), request.kind
+
+
+def _no(request: ApprovalRequest, why: str, *, kind: str = "approval_denied") -> Refusal:
+    return Refusal(kind=kind, message=f"{request.kind} denied: {why[:MAX_WORDS]}", rule=kind)
+
+
+# ── orcs.request_capability ─────────────────────────────────────────────────────────────────────────────
+
+
+class CapabilityArgs(msgspec.Struct, frozen=True):
+    kind: str
+    constraints: dict[str, Any] = {}
+    reason: str = ""
+
+
+async def request_capability(share: Share, args: CapabilityArgs) -> Result:
+    """{ok, kind, grant}: a grant of this kind, below the host's ceiling, if the approver says so."""
+    if args.kind not in KINDS:
+        return results.invalid("kind", f"one of {', '.join(KINDS)} expected{nearest(args.kind, KINDS)}")
+    ceiling: Grant | None = share.ceiling.get(args.kind)
+    if ceiling is None:
+        message = f"{args.kind} denied: the host set no ceiling for it, so it cannot be asked for"
+        return _audited(share, args, Refusal(kind="permission_denied", message=message, rule="ceiling"))
+    try:
+        wanted = ceiling.attenuate(**args.constraints)
+    except (ConfigError, TypeError) as error:
+        text = error.message if isinstance(error, ConfigError) else str(error)
+        if isinstance(error, ConfigError) and error.kind == "capability_widening":
+            return _audited(share, args, Refusal(kind=error.kind, message=text, rule="ceiling"))
+        return results.invalid("constraints", text)
+    data = msgspec.json.encode([args.kind, args.constraints], order="deterministic")
+    request = ApprovalRequest(
+        vm=share.program.name,
+        kind=args.kind,
+        action="request_capability",
+        about={"grant": str(wanted)},
+        args=args.constraints,
+        args_sha256=hashlib.sha256(data).hexdigest(),
+        reason=args.reason[:MAX_WORDS],
+    )
+    answer = await share.approvals.ask(request)
+    if isinstance(answer, Refusal):
+        return _audited(share, args, answer)
+    if isinstance(answer, AllowFor):
+        wanted = wanted.attenuate(expires_in_s=min(answer.ttl_s, wanted.constraints.expires_in_s or answer.ttl_s))
+    elif wanted.constraints.max_calls is None:
+        wanted = wanted.attenuate(max_calls=1)  # once is one call
+    share.program.grant(wanted)  # type: ignore[attr-defined]
+    share.audit(capability=args.kind, action="request_capability", rule="approved", grant=str(wanted))
+    return {"ok": True, "kind": args.kind, "grant": str(wanted)}
+
+
+def _audited(share: Share, args: CapabilityArgs, refusal: Refusal) -> Result:
+    share.audit(
+        capability=args.kind,
+        action="request_capability",
+        decision="deny",
+        rule=refusal.rule,
+        error_kind=refusal.kind,
+    )
+    return results.refused(args.kind, refusal)

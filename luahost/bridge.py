@@ -28,6 +28,7 @@ from luahost.gate.holdings import Holdings
 from luahost.gate.permits import Action, Permit
 from luahost.gate.policy import Refusal, decide, expired, no_grant
 from luahost.journal import Journal, Record
+from luahost.open_calls import OpenCall
 from luahost.ops import results
 from luahost.ops.approval import ApprovalRequest, must_ask
 from luahost.ops.results import Result
@@ -38,80 +39,7 @@ from luahost.workers.worker import Port
 
 _log = logging.getLogger("luahost.bridge")
 
-STREAM_AHEAD_BYTES = 64 * 1024
-"""Streamed text that may wait for a slow on_delta before the server is no longer read."""
-
-EVENT_BYTES = 100
-"""What an event of a stream weighs beside its texts."""
-
-Answerer = Callable[[Syscall, frames.Call, "OpenCall"], Awaitable[Any]]
-
-
-class OpenCall:
-    """One call under way: how it is cancelled, and its stream if it has one."""
-
-    def __init__(self, call: frames.Call) -> None:
-        self.id, self.task, self.op = call.id, call.task, call.op.decode(errors="replace")
-        self.scope = trio.CancelScope()  # the act; cancelled when the gate ends the call
-        self.life = trio.CancelScope()  # the act and its reply; cancelled when nobody waits any more
-        self.over: trio.Event | None = None  # nobody waits any more: set when nothing of it is left
-        self.after: tuple[OpenCall, ...] = ()  # such calls, which end before this one begins
-        self.ended: Refusal | None = None  # the gate ended it
-        self.asking = False  # an approver is being asked about it
-        self.said: list[str] = []  # streamed so far
-        self._waiting: list[Piece] = []
-        self._waiting_bytes = 0
-        self._unacked = False
-        self._go_on = True
-        self._changed = trio.Event()
-
-    def end(self, refusal: Refusal) -> None:
-        if self.ended is None:
-            self.ended = refusal
-            self.scope.cancel()
-
-    # The stream: one batch at a time is with the script; what comes meanwhile waits for its acknowledgement.
-
-    async def emit(self, piece: Piece, send: Callable[[list[Piece]], None]) -> bool:
-        if isinstance(piece, str):
-            self.said.append(piece)
-            self._waiting_bytes += len(piece)
-        else:
-            if piece["type"] == "text":
-                self.said.append(piece["text"])
-            self._waiting_bytes += EVENT_BYTES + sum(len(v) for v in piece.values() if isinstance(v, str | bytes))
-        self._waiting.append(piece)
-        self._flush(send)
-        if not isinstance(piece, str) and piece["type"] == "retry":
-            await self.drain(send)  # a script that wants no further attempt says so before there is one
-        while self._go_on and self._unacked and self._waiting_bytes > STREAM_AHEAD_BYTES:
-            await self._changed.wait()
-            self._flush(send)
-        return self._go_on
-
-    async def drain(self, send: Callable[[list[Piece]], None]) -> None:
-        """Until the script has taken everything."""
-        self._flush(send)
-        while self._unacked:
-            await self._changed.wait()
-            self._flush(send)
-
-    async def taken(self) -> None:
-        """Until the batch that is with the script is acknowledged."""
-        while self._unacked:
-            await self._changed.wait()
-
-    def acked(self, go_on: bool) -> None:
-        self._unacked = False
-        self._go_on = self._go_on and go_on
-        self._changed.set()
-        self._changed = trio.Event()
-
-    def _flush(self, send: Callable[[list[Piece]], None]) -> None:
-        if self._waiting and self._go_on and not self._unacked:
-            batch, self._waiting, self._waiting_bytes = self._waiting, [], 0
-            self._unacked = True
-            send(batch)
+Answerer = Callable[[Syscall, frames.Call, OpenCall], Awaitable[Any]]
 
 
 class Bridge:

@@ -113,6 +113,20 @@ def check(script: str) -> int:
     return 0
 
 
+@cli.command("audit")
+@click.argument("file")
+@click.option("--json", "json_", is_flag=True, help="The records themselves, a line of JSON each.")
+@click.option("--denied", is_flag=True, help="Only what was denied.")
+@click.option("--vm", metavar="GLOB", help="Only VMs whose path fits, like 'team/*'.")
+@debug_option
+def show_audit(file: str, json_: bool, denied: bool, vm: str | None) -> int:
+    """Shows FILE, which run --audit wrote, as a table: who did what, what decided, what it used."""
+    from luahost.cli import audit
+
+    audit.show(file, json=json_, denied=denied, vm=vm)
+    return 0
+
+
 @cli.command("init")
 @click.argument("directory")
 @debug_option

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import trio
@@ -45,6 +45,8 @@ ENDING = ("Veto", "Cancel")
 
 _log = logging.getLogger("luahost.output")
 
+T = TypeVar("T")
+
 
 class Home(NamedTuple):
     """What all VMs of a host share. `put_out(vm, kind, text)` takes what they print."""
@@ -55,6 +57,21 @@ class Home(NamedTuple):
     nursery: trio.Nursery
     put_out: Callable[[str, str, str], None]
     vms: set[Vm]
+
+
+class Intent(msgspec.Struct, frozen=True):
+    """A tool that the script answers; `parameters` is a JSON Schema."""
+
+    name: str
+    description: str
+    parameters: dict[str, Any]
+
+
+class Answered(msgspec.Struct, frozen=True):
+    """What an intent came to, for whoever called it. What is not UTF-8 in it has become U+FFFD."""
+
+    content: str
+    is_error: bool
 
 
 class Vm:
@@ -178,6 +195,17 @@ class Vm:
         } | ({} if payload is None else {"payload": payload})
         result = await self._call("request", request)
         return unwrapped(result) if is_response(result, needs_success=False) else result
+
+    async def intents(self) -> list[Intent]:
+        """Those that the script registered and has not taken away; does not wait for what is under way."""
+        return _told(await self._activations.run("intents", None), list[Intent])
+
+    async def dispatch(self, name: str, arguments: dict[str, Value]) -> Answered:
+        """Calls one of them, as a model's call is: what goes wrong in it is an answer. Raises what run raises."""
+        said = await self._call("intent", {"name": name, "arguments": arguments})
+        if isinstance(said, dict) and isinstance(said.get("content"), bytes):
+            said = {**said, "content": said["content"].decode(errors="replace")}
+        return _told(said, Answered)
 
     async def _call(self, entry: str, arg: Value) -> Value:
         """Runs and requests: one after another, and none while the VM is paused."""
@@ -513,6 +541,14 @@ class Vm:
 
     def _put_out(self, kind: str, text: str) -> None:
         self._home.put_out(self.name, kind, text)
+
+
+def _told(value: Value, shape: type[T]) -> T:
+    """What our own code in the VM says, which a broken worker might not."""
+    try:
+        return msgspec.convert(value, shape)
+    except msgspec.ValidationError as error:
+        raise HostFault(f"the worker's answer is none: {error}", kind="worker_lied") from None
 
 
 def _parent_ended() -> Stopped:

@@ -332,6 +332,21 @@ def test_read_web_reads_the_hosts_of_its_grant_and_no_others(here: Path) -> None
     assert {each["error_kind"] for each in json.loads(refused.out)["read"]} == {"permission_denied"}
 
 
+def test_mcp_agent_uses_a_server_that_luahost_serves(here: Path, echo: EchoModel) -> None:
+    pytest.importorskip("mcp", reason="the extra mcp is not installed")
+    command = [sys.executable, "-m", "luahost", "mcp", str(EXAMPLES / "mcp_library.lua")]
+    config_for(echo, here / "mcp.toml")
+    with (here / "mcp.toml").open("a") as file:
+        file.write(f"[mcp.books]\ncommand = {json.dumps(command)}\nenv = ['PYTHONPATH']\n")
+    words = ["run", str(EXAMPLES / "mcp_agent.lua"), "--json", "--config", "mcp.toml", "--grant", "llm"]
+    ran = luahost(*words, "--grant", "mcp:servers=books;tools=find", cwd=here)
+    assert ran.code == 0, ran
+    told = json.loads(ran.out)
+    assert told["tools"] == ["mcp__books__find"] and told["turns"] == 2 and "Ada Moor" in told["answer"]
+    refused = luahost(*words, cwd=here)
+    assert (refused.code, json.loads(refused.out)["error_kind"]) == (3, "permission_denied")
+
+
 def test_embed_grants_runs_and_revokes(here: Path) -> None:
     ran = python(EXAMPLES / "embed.py", cwd=here)
     assert ran.code == 0 and ran.err == ""

@@ -1,4 +1,4 @@
-"""The command: run a script, check one, begin a project, list the providers.
+"""The command: run a script, serve or check one, begin a project, list the providers.
 
     stdout   what the script prints, then its result; with --json the result alone, on one line
     stderr   logs, one line for an error, and with --debug the tracebacks
@@ -97,6 +97,32 @@ def run(**options: Any) -> int:
     from luahost.cli.running import Run
 
     return Run(options, ends).go()
+
+
+@cli.command("mcp")
+@click.argument("script")
+@click.option("--grant", "grants", multiple=True, metavar="TEXT", help="llm, or llm:models=gpt-4o*;max_calls=5")
+@click.option("--provider", metavar="NAME", help="For calls that name none.")
+@click.option("--model", metavar="NAME", help="For calls that name none.")
+@click.option("--config", "config_file", metavar="FILE", help="Providers, limits and grants, as TOML.")
+@click.option("--audit", metavar="FILE", help="One JSON line for each decision, appended.")
+@click.option("--memory", metavar="SIZE", help="Lua heap, like 64MiB.")
+@click.option("--cpu", type=float, metavar="S", help="CPU seconds of one call.")
+@click.option(
+    "--isolation",
+    type=click.Choice(["vm", "tree", "shared"]),
+    help="One worker process per VM, per tree, or for many.",
+)
+@debug_option
+def serve_mcp(**options: Any) -> int:
+    """Serves the intents that SCRIPT registers as the tools of an MCP server, over stdin and stdout.
+
+    What the script prints goes to stderr. Ends with 0 when stdin does.
+    """
+    ends = Ends()
+    from luahost.cli.serving import Serve
+
+    return Serve(options, ends).go()
 
 
 @cli.command()

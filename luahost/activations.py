@@ -165,7 +165,7 @@ class Activations:
                 activation = self._tasks.get(want.task)
                 self._bridge.drop(want.task)
                 if activation is not None:
-                    size = len(bytes(want.value))
+                    size = memoryview(want.value).nbytes  # not copied: it may be 8 MB
                     self.usage.largest_value_bytes = max(self.usage.largest_value_bytes, size)
                     activation.end(frames.decode(want.value))
             elif isinstance(want, frames.Failed):

@@ -110,8 +110,8 @@ end
 
 function put_value(v)
   nodes = nodes + 1
-  if nodes > limits.nodes then
-    refuse("too large: more than " .. limits.nodes .. " items in one value")
+  if nodes > limits.sent_nodes then
+    refuse("too large: more than " .. limits.sent_nodes .. " items in one value")
   end
   local ty = type(v)
   if ty == "string" then

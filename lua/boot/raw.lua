@@ -24,4 +24,4 @@ K.raw = {
 K.libs = {}
 
 -- The protocol's spare room, in bytes: no value larger than this crosses the border, nor one deeper.
-K.limits = { value_bytes = 8 * 1024 * 1024, depth = 64, nodes = 200000, output_bytes = 64 * 1024 }
+K.limits = { value_bytes = 8 * 1024 * 1024, depth = 64, nodes = 200000, sent_nodes = 70000, output_bytes = 64 * 1024 }

@@ -13,7 +13,9 @@ Pure; knows no socket and no lupa.
 
 from __future__ import annotations
 
+import gc
 import struct
+from itertools import chain
 from math import isfinite
 from typing import Annotated, Any
 
@@ -35,7 +37,7 @@ FRAME_SPARE = 1 << 20
 """A frame may be this much longer than the largest value: heads, several wants in one step."""
 
 
-MAX_NODES = 200_000
+MAX_NODES = 70_000
 """A value is made of at most this many (lua/boot/raw.lua): building one keeps the event loop waiting."""
 
 
@@ -227,39 +229,52 @@ def decode(data: bytes | msgspec.Raw) -> Value:
     A byte may stand for an object of 64: what may hold more objects than a value has is counted first.
     """
     data = bytes(data)
-    if len(data) > LARGE and len(data) - len(data.translate(None, _NO_TEXT)) > MAX_NODES and _is_over(data):
+    if len(data) > LARGE and data[0] not in _TEXTS and _heads(data) > MAX_NODES and _is_over(data):
         raise FrameError(f"a value of more than {MAX_NODES} items")
+    collects = len(data) > LARGE and gc.isenabled()
+    if collects:
+        gc.disable()  # all that is made here is held: looking for what is not takes longer than making it
     try:
-        value = _value.decode(data)
+        return _checked(_value.decode(data))
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise FrameError(f"a value that is none: {error}") from None
-    return _checked(value)
+    finally:
+        if collects:
+            gc.enable()
 
 
-_NO_TEXT = bytes(range(0x80, 0x100))
-"""Bytes that ASCII text and small numbers have none of."""
+_HEADS = bytes((*range(0x80, 0xA0), *range(0xDC, 0x100)))
+"""Bytes that may stand for a table or for a number that is an object; ASCII text has none of them."""
+
+
+_TEXTS = b"\xc4\xc5\xc6\xd9\xda\xdb"
+
+
+def _heads(data: bytes) -> int:
+    return len(data) - len(data.translate(None, _HEADS))
 
 
 def _is_over(data: bytes) -> bool:
-    """Whether the bytes are more than MAX_NODES values; stops there. What is no value is told by decoding."""
-    at, count = 0, 0
+    """Whether the bytes are more values, and keys, than MAX_NODES have; stops there. Decoding tells what is no value."""
+    at, end, count, most = 0, len(data), 0, 2 * MAX_NODES + 1000
     try:
-        while at < len(data) and count <= MAX_NODES + 1000:
+        while at < end and count <= most:
             byte = data[at]
             count += 1
-            at += 1
             if byte < 0xA0 or byte >= 0xE0:  # a small number, or the head of a small table
-                continue
-            if byte < 0xC0:
-                at += byte & 0x1F
-                continue
-            fixed, length = _SIZES[byte]
-            if length:
-                at += int.from_bytes(data[at : at + length], "big")
-            at += fixed + length
-    except KeyError:
+                at += 1
+            elif byte < 0xC0:
+                at += 1 + (byte & 0x1F)
+            elif byte == 0xC4 or byte == 0xD9:  # short bytes and texts: the most that are many
+                at += 2 + data[at + 1]
+            else:
+                fixed, length = _SIZES[byte]
+                if length:
+                    at += int.from_bytes(data[at + 1 : at + 1 + length], "big")
+                at += 1 + fixed + length
+    except (KeyError, IndexError):
         return False
-    return count > MAX_NODES + 1000
+    return count > most
 
 
 # byte → (bytes that follow it, bytes that say how many more follow): MessagePack's specification
@@ -273,11 +288,15 @@ _SIZES: dict[int, tuple[int, int]] = (
     | {0xD0 + n: (1 << n, 0) for n in range(4)}  # signed
     | {0xDC: (2, 0), 0xDD: (4, 0), 0xDE: (2, 0), 0xDF: (4, 0)}  # lists, maps
 )
-_LEAVES = (str, bool, bytes, type(None))
+_LEAVES = frozenset((str, bool, bytes, int, float, type(None)))
+_KEYS = frozenset((str, bytes))
 
 
 def _checked(value: Value) -> Value:
-    """The value, if it is one: MessagePack also has times, extensions, odd keys, larger numbers, and any depth."""
+    """The value, if it is one: MessagePack also has times, extensions, odd keys, larger numbers, and any depth.
+
+    Level by level, and each level by C as a whole: the event loop waits meanwhile.
+    """
     count, depth, level = 0, 0, [value]
     while level:
         count += len(level)
@@ -286,24 +305,31 @@ def _checked(value: Value) -> Value:
         if depth > MAX_DEPTH:
             raise FrameError(f"a value nested more than {MAX_DEPTH} deep")
         depth += 1
+        types = set(map(type, level))
+        for odd in types - _LEAVES - {dict, list}:
+            raise FrameError(f"a value with a {odd.__name__} in it")
+        if int in types and not _all_int64(level if len(types) == 1 else [n for n in level if type(n) is int]):
+            raise FrameError("a value with a whole number of more than 64 bits")
+        if float in types and not all(map(isfinite, level if len(types) == 1 else _floats(level))):
+            raise FrameError("a value with a number that is not finite")
         below: list[Value] = []
-        for each in level:
-            if isinstance(each, dict):
-                if not all(type(key) in (str, bytes) for key in each):
-                    raise FrameError("a value with a key that is no text")
-                below += each.values()
-            elif isinstance(each, list):
-                below += each
-            elif type(each) is int:
-                if not -(1 << 63) <= each < 1 << 63:
-                    raise FrameError("a value with a whole number of more than 64 bits")
-            elif type(each) is float:
-                if not isfinite(each):
-                    raise FrameError("a value with a number that is not finite")
-            elif type(each) not in _LEAVES:
-                raise FrameError(f"a value with a {type(each).__name__} in it")
+        if dict in types:
+            dicts = [each for each in level if type(each) is dict]
+            if not set(map(type, chain.from_iterable(dicts))) <= _KEYS:
+                raise FrameError("a value with a key that is no text")
+            below += chain.from_iterable(map(dict.values, dicts))
+        if list in types:
+            below += chain.from_iterable([each for each in level if type(each) is list])
         level = below
     return value
+
+
+def _all_int64(numbers: list[Any]) -> bool:
+    return -(1 << 63) <= min(numbers) and max(numbers) < 1 << 63
+
+
+def _floats(level: list[Any]) -> list[float]:
+    return [each for each in level if type(each) is float]
 
 
 def broken(task: int, kind: str, message: str) -> bytes:

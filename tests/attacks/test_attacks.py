@@ -221,7 +221,11 @@ NOISY = {
     "print": "while true do print('x') print(('x'):rep(1000)) orcs.log('info', '') end",
     "calls": "while true do orcs.caps() end",
     "large results": "return ('x'):rep(8000000)",
-    "many nodes": "local t = {} for i = 1, 100000 do t[i] = {} end return t",
+    "many nodes": "local t = {} for i = 1, 69990 do t[i] = {} end return t",
+    "many lists": "local t, l = {}, orcs.array{} for i = 1, 34990 do t[i] = { l } end return t",
+    "many numbers": "local t = {} for i = 1, 69990 do t[i] = -math.pi / i end return t",
+    "many texts of bytes": "local t = {} for i = 1, 69990 do t[i] = ('\\x80'):rep(40) end return t",
+    "too many nodes": "local t = {} for i = 1, 100000 do t[i] = {} end return t",
 }
 
 

@@ -24,4 +24,5 @@ K.raw = {
 K.libs = {}
 
 -- The protocol's spare room, in bytes: no value larger than this crosses the border, nor one deeper.
+-- `nodes` is for JSON in the VM; what leaves it holds `sent_nodes`, since the host's event loop waits while it is built.
 K.limits = { value_bytes = 8 * 1024 * 1024, depth = 64, nodes = 200000, sent_nodes = 70000, output_bytes = 64 * 1024 }

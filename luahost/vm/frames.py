@@ -69,7 +69,8 @@ class FrameReader:
             end = at + 4 + length
             if end > size:
                 break
-            frames.append((kind, vm, bytes(buffer[at + FRAME_HEAD : end])))
+            with memoryview(buffer) as view:  # one copy, not two: it may be 8 MB
+                frames.append((kind, vm, bytes(view[at + FRAME_HEAD : end])))
             at = end
         if at:
             del buffer[:at]

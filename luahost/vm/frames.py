@@ -256,7 +256,7 @@ def _heads(data: bytes) -> int:
 
 
 def _is_over(data: bytes) -> bool:
-    """Whether the bytes are more values, and keys, than MAX_NODES have; stops there. Decoding tells what is no value."""
+    """Whether this is more values and keys than MAX_NODES have; stops there. What is no value is told by decoding."""
     at, end, count, most = 0, len(data), 0, 2 * MAX_NODES + 1000
     try:
         while at < end and count <= most:
@@ -266,7 +266,7 @@ def _is_over(data: bytes) -> bool:
                 at += 1
             elif byte < 0xC0:
                 at += 1 + (byte & 0x1F)
-            elif byte == 0xC4 or byte == 0xD9:  # short bytes and texts: the most that are many
+            elif byte in (0xC4, 0xD9):  # short bytes and texts: the most that are many
                 at += 2 + data[at + 1]
             else:
                 fixed, length = _SIZES[byte]
@@ -326,7 +326,7 @@ def _checked(value: Value) -> Value:
 
 
 def _all_int64(numbers: list[Any]) -> bool:
-    return -(1 << 63) <= min(numbers) and max(numbers) < 1 << 63
+    return min(numbers) >= -(1 << 63) and max(numbers) < 1 << 63
 
 
 def _floats(level: list[Any]) -> list[float]:

@@ -256,7 +256,7 @@ def _heads(data: bytes) -> int:
 
 
 def _is_over(data: bytes) -> bool:
-    """Whether this is more values and keys than MAX_NODES have; stops there. What is no value is told by decoding."""
+    """Whether this is more values and keys than MAX_NODES have; stops there. Decoding tells what is no value."""
     at, end, count, most = 0, len(data), 0, 2 * MAX_NODES + 1000
     try:
         while at < end and count <= most:

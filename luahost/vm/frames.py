@@ -326,7 +326,7 @@ def _checked(value: Value) -> Value:
 
 
 def _all_int64(numbers: list[Any]) -> bool:
-    return min(numbers) >= -(1 << 63) and max(numbers) < 1 << 63
+    return bool(min(numbers) >= -(1 << 63) and max(numbers) < 1 << 63)
 
 
 def _floats(level: list[Any]) -> list[float]:

@@ -67,6 +67,7 @@ class Bridge:
     def grant(self, grant: Grant) -> None:
         """Puts the real implementation of the grant's operations in place of the stub."""
         self.holdings.put(grant, self.share.world.monotonic_s())
+        self.share.approvals.forget(grant.kind)
         self._swap(grant.kind, self._gated)
 
     def revoke(self, kind: str) -> None:
@@ -76,6 +77,7 @@ class Bridge:
         self._swap(kind, self._deny)
         self.cut(kind, "the grant was revoked")
         self.holdings.take(kind)
+        self.share.approvals.forget(kind)
 
     def cut(self, kind: str, why: str) -> None:
         """Ends the calls under way that need this kind."""
@@ -252,7 +254,9 @@ class Bridge:
             first.also = tuple(permit for permit, _ in boarded[1:])
             lifetime = trio.CancelScope(deadline=_first_expiry(boarded))
             with lifetime if lifetime.deadline < math.inf else nullcontext():
-                refusal = await self._approval(entry, row, call, boarded)
+                limits = getattr(plan, "deadlines", None)
+                ends_s = math.inf if limits is None else began + limits.overall_s
+                refusal = await self._approval(entry, row, call, boarded, ends_s)
                 if refusal is not None:
                     result = results.refused(first.grant.kind, refusal, **plan.action.about())
                     return self._refused(result)
@@ -280,7 +284,12 @@ class Bridge:
         return answer, record
 
     async def _approval(
-        self, entry: OpenCall, row: Syscall, call: frames.Call, boarded: list[tuple[Permit[Any], Record]]
+        self,
+        entry: OpenCall,
+        row: Syscall,
+        call: frames.Call,
+        boarded: list[tuple[Permit[Any], Record]],
+        ends_s: float,
     ) -> Refusal | None:
         """Asks the approver about each permit whose grant wants that; its reservation is held meanwhile."""
         for permit, record in boarded:
@@ -294,10 +303,12 @@ class Bridge:
                 args=frames.decode(call.args),
                 args_sha256=record.args_sha256,
             )
+            refusal: Refusal | None = _too_late(permit.grant.kind)
             entry.asking = True
             try:
                 with self.share.sessions.pending(request.args, request):
-                    refusal = await self.share.approvals.refusal(request)
+                    with trio.move_on_at(ends_s):
+                        refusal = await self.share.approvals.refusal(request, permit.action.likeness())
             finally:
                 entry.asking = False
             record.rule = "approved" if refusal is None else refusal.rule
@@ -397,6 +408,11 @@ class Bridge:
 def _expiry(grant: Grant) -> float:
     expires_s = grant.expires_at_s()
     return math.inf if expires_s is None else expires_s
+
+
+def _too_late(kind: str) -> Refusal:
+    message = f"{kind} denied: overall_timeout was used up while the call waited for an approval"
+    return Refusal(kind="deadline_exceeded", message=message, rule="overall_timeout")
 
 
 def _first_expiry(boarded: list[tuple[Permit[Any], Record]]) -> float:

@@ -36,6 +36,10 @@ class Action(msgspec.Struct, frozen=True, kw_only=True):
         """What it is about, in the words of the audit and of a refusal's detail."""
         raise NotImplementedError
 
+    def likeness(self) -> tuple[Any, ...]:
+        """What two acts have in common that an approval for a time allows both."""
+        return tuple(sorted((name, str(value)) for name, value in self.about().items()))
+
 
 class LlmAction(Action, frozen=True, kw_only=True):
     """Where a call would go, and what it would use at most."""
@@ -119,6 +123,9 @@ class ExecAction(Action, frozen=True, kw_only=True):
     def about(self) -> dict[str, Any]:
         return {"program": self.argv[0], "path": self.path}
 
+    def likeness(self) -> tuple[Any, ...]:
+        return (*super().likeness(), self.text)  # of a shell, the program says nothing
+
 
 class HttpAction(Action, frozen=True, kw_only=True):
     """A request: its method, where it goes, and what it asks for (path and query)."""
@@ -154,6 +161,9 @@ class SpawnAction(Action, frozen=True, kw_only=True):
 
     def about(self) -> dict[str, Any]:
         return {"child": self.child}
+
+    def likeness(self) -> tuple[Any, ...]:
+        return (*super().likeness(), self.kinds)
 
 
 class McpAction(Action, frozen=True, kw_only=True):

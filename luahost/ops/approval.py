@@ -85,20 +85,28 @@ class Approvals:
 
     def __init__(self, approver: Approver | None, timeout_s: float) -> None:
         self._approver, self._timeout_s = approver, timeout_s
-        self._until: dict[Any, float] = {}  # what was allowed for a time → until when
+        self._until: dict[tuple[Any, ...], float] = {}  # what was allowed for a time → until when
+        self._grants: dict[str, int] = {}  # kind → how often its grant has changed
 
-    async def refusal(self, request: ApprovalRequest) -> Refusal | None:
-        """None when it is allowed; else the no, with the rule that decided."""
+    async def refusal(self, request: ApprovalRequest, likeness: tuple[Any, ...]) -> Refusal | None:
+        """None when it is allowed; else the no, with the rule that decided. `likeness` is the action's."""
         now_s = trio.current_time()
-        if any(self._until.get(key, 0.0) > now_s for key in _keys(request)):
+        keys = ((request.kind, request.action, likeness), (request.kind,))
+        if any(self._until.get(key, 0.0) > now_s for key in keys):
             return None
+        grants = self._grants[request.kind] = self._grants.get(request.kind, 0)
         answer = await self.ask(request)
         if isinstance(answer, Refusal):
             return answer
-        if isinstance(answer, AllowFor):
-            key = _keys(request)[1 if answer.any else 0]
-            self._until[key] = trio.current_time() + answer.ttl_s
+        if isinstance(answer, AllowFor) and self._grants[request.kind] == grants:
+            self._until[keys[1 if answer.any else 0]] = trio.current_time() + answer.ttl_s
         return None
+
+    def forget(self, kind: str) -> None:
+        """The grant of this kind is another, or gone: what was allowed under it is not allowed any more."""
+        self._grants[kind] = self._grants.get(kind, 0) + 1
+        for key in [each for each in self._until if each[0] == kind]:
+            del self._until[key]
 
     async def ask(self, request: ApprovalRequest) -> AllowOnce | AllowFor | Refusal:
         """The approver's word, or the no that stands for it."""
@@ -117,11 +125,6 @@ class Approvals:
             return answer
         why = answer.reason if isinstance(answer, Deny) else f"the approver answered {type(answer).__name__}"
         return _no(request, why or "it was not approved")
-
-
-def _keys(request: ApprovalRequest) -> tuple[Any, Any]:
-    about = tuple(sorted((name, str(value)) for name, value in request.about.items()))
-    return (request.kind, request.action, about), request.kind
 
 
 def _no(request: ApprovalRequest, why: str, *, kind: str = "approval_denied") -> Refusal:

@@ -19,6 +19,7 @@ from luahost.errors import ConfigError, LuahostError
 from luahost.gate.constraints import KINDS, SpawnConstraints
 from luahost.gate.grants import Grant
 from luahost.gate.permits import Permit, SpawnAction
+from luahost.gate.policy import judge
 from luahost.gate.rules import Refusal, spawn_limit
 from luahost.gate.sorts import SORTS, matches
 from luahost.ops import modules, results
@@ -210,6 +211,10 @@ async def spawn(permit: Permit[SpawnAction], planned: Plan, args: SpawnArgs, sha
         return source
     if me.has_child(args.id):  # another call of this VM came first
         return results.error("already_exists", f"there is a child {args.id!r} already", field="id")
+    # Reading the script, and an approval before it, took time: others may have taken the place meanwhile.
+    no = judge(permit.grant, _action(share, args.id, tuple(planned.asked)), share.world.monotonic_s())
+    if no is not None:
+        return results.refused("spawn", no, **planned.action.about())
     permit.reservation.settle()
     try:
         child = await me.spawn(

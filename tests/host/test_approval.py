@@ -227,3 +227,60 @@ def test_the_command_asks_on_the_terminal(tmp_path: Path, typed: str, code: int,
     text = shown.decode()
     assert os.waitstatus_to_exitcode(status) == code, text
     assert "ask wants llm (llm): provider echo" in text and said in text
+
+
+ALIKE = {
+    "a shell's text": (
+        "return {orcs.exec('echo harmless').ok, orcs.exec('echo harm').error_kind}",
+        [Grant("exec", shell=True, approve="ask")],
+    ),
+    "what a child holds": (
+        "local c = orcs.spawn_child { id = 'c', script = 'return 1' } c:close()\n"
+        "return {c.ok, orcs.spawn_child { id = 'c', script = 'return 1', caps = { llm = true } }.error_kind}",
+        [Grant("spawn", approve="ask"), Grant.llm()],
+    ),
+}
+
+
+@in_trio
+@pytest.mark.parametrize("what", ALIKE)
+async def test_an_answer_for_a_time_does_not_hold_for_another_text_or_for_more_rights(what: str) -> None:
+    body, grants = ALIKE[what]
+    async with Host(approver=Asked(AllowFor(ttl_s=60), Deny())) as host:
+        vm = await host.load(Source(f"return function() {body} end"), grants=grants)
+        assert await vm.run() == [True, "approval_denied"]
+
+
+@in_trio
+async def test_an_answer_for_a_time_ends_with_the_grant_it_was_given_under() -> None:
+    with EchoModel() as echo:
+        async with Host(echo_config(echo), approver=Asked(AllowFor(ttl_s=60), Deny())) as host:
+            vm = await host.load(Source(CALL), grants=[Grant.llm(approve="ask")])
+            assert [(await vm.run(["llm", "x"]))["ok"] for _ in range(2)] == [True, True]
+            vm.revoke("llm")
+            vm.grant(Grant.llm(approve="ask"))
+            assert (await vm.run(["llm", "x"]))["error_kind"] == "approval_denied"
+
+
+@in_trio
+async def test_waiting_is_part_of_the_calls_own_time() -> None:
+    with EchoModel() as echo:
+        async with Host(echo_config(echo), approver=Asked(AllowOnce(), wait_s=20)) as host:
+            vm = await host.load(Source(CALL), grants=[Grant.llm(approve="ask")])
+            answer = await vm.run(["llm", "x", {"overall_timeout": 0.1}])
+        assert answer["error_kind"] == "deadline_exceeded" and echo.calls == 0
+
+
+@in_trio
+@pytest.mark.parametrize("how", ["approval", "reading"])
+async def test_children_that_wait_for_their_turn_do_not_share_one_place(how: str, tmp_path: Path) -> None:
+    (tmp_path / "c.lua").write_text("return 1")
+    (tmp_path / "m.lua").write_text(
+        "return function() local fs = {} for i = 1, 4 do fs[i] = function()\n"
+        "  return orcs.spawn_child { id = 'c' .. i, path = 'c.lua' }.error_kind or 'ok' end end\n"
+        "local r = orcs.all(fs) r[#r + 1] = #orcs.children() return r end"
+    )
+    grant = Grant("spawn", max_children=1, **({"approve": "ask"} if how == "approval" else {}))
+    async with Host(approver=Asked(AllowOnce(), wait_s=0.1)) as host:
+        *made, living = await (await host.load(tmp_path / "m.lua", grants=[grant])).run()
+    assert sorted(made) == ["max_children_reached"] * 3 + ["ok"] and living == 1

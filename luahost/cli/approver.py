@@ -16,7 +16,8 @@ from luahost.ops.approval import AllowFor, AllowOnce, ApprovalRequest, Deny
 from luahost.outcomes import shown
 
 FOR_S = 600.0
-MAX_SHOWN = 300
+MAX_SHOWN = 2000
+"""Characters of the arguments; where there are more, it says how many."""
 
 
 class Terminal:
@@ -52,9 +53,10 @@ class Terminal:
 def _question(request: ApprovalRequest) -> str:
     about = ", ".join(f"{name} {value}" for name, value in request.about.items() if value)
     args = msgspec.json.encode(request.args, enc_hook=str).decode()
+    more = f" … and {len(args) - MAX_SHOWN} characters that are not shown" if len(args) > MAX_SHOWN else ""
     lines = [
         f"{request.vm} wants {request.kind} ({request.action}): {about}",
-        f"  with {args[:MAX_SHOWN]}{' …' if len(args) > MAX_SHOWN else ''}",
+        f"  with {args[:MAX_SHOWN]}{more}",
     ]
     if request.reason:
         lines.append(f"  it says: {request.reason[:MAX_SHOWN]}")

@@ -111,7 +111,10 @@ class Approvals:
     async def ask(self, request: ApprovalRequest) -> AllowOnce | AllowFor | Refusal:
         """The approver's word, or the no that stands for it."""
         if self._approver is None:
-            return _no(request, "nobody is there to be asked; Host(approver=…) or a terminal is")
+            return _no(
+                request,
+                "the grant has approve=ask, and nobody is there to ask: no Host(approver=…), no terminal",
+            )
         answer: Any = None
         with trio.move_on_after(self._timeout_s) as limit:
             try:

@@ -35,6 +35,7 @@ from luahost.workers.worker import Port
 
 SECRET = "sk-test-SECRET-0001"
 KEY_ENV = "LUAHOST_ATTACK_KEY"
+WRITTEN_BYTES = 4 << 20
 LIMITS = Limits(cpu_s=1.0, memory_bytes=64 << 20)
 
 ATTACK = {
@@ -196,6 +197,12 @@ class Arena:
     def grant() -> Grant:
         return Grant.llm(providers=["echo"])
 
+    def grants(self) -> list[Grant]:
+        """What an attack holds: a model, children, and the files of the arena's folder, 4 MB of them."""
+        files = [Grant(kind, roots=[str(self.folder)]) for kind in ("fs.read", "fs.delete")]
+        files.append(Grant("fs.write", roots=[str(self.folder)], max_bytes=WRITTEN_BYTES))
+        return [self.grant(), Grant.spawn(max_tree=12), *files]
+
     def source(self, text: str | bytes, name: str) -> Source:
         return Source(text, name, self.folder)
 
@@ -207,9 +214,7 @@ class Arena:
         async with trio.open_nursery() as nursery:
             watch = Stopwatch(nursery, lambda: ports[0] if ports else None)
             try:
-                vm = await self.host.load(
-                    self.source(text, name), grants=[self.grant(), Grant.spawn(max_tree=12)], limits=limits
-                )
+                vm = await self.host.load(self.source(text, name), grants=self.grants(), limits=limits)
                 value = await vm.run()
             except LuahostError as raised:
                 error = raised
@@ -225,9 +230,7 @@ class Arena:
         head, _, rest = text.partition("\n")
         wrapped = PRELUDE + "return { run = function() " + head.removeprefix(PRELUDE) + "\n" + rest
         wrapped += "\nend, on_request = function(request) return request.payload + 1 end }"
-        vm = await self.host.load(
-            self.source(wrapped, name), grants=[self.grant(), Grant.spawn(max_tree=12)], limits=limits
-        )
+        vm = await self.host.load(self.source(wrapped, name), grants=self.grants(), limits=limits)
         value, error, again = None, None, None
         async with trio.open_nursery() as nursery:
             watch = Stopwatch(nursery, lambda: vm._port)

@@ -228,7 +228,7 @@ class Decoder(Endings):
         for candidate in frame.candidates or ():
             if not candidate.index:  # only the first answer is told; no index at all is index 0
                 self._candidate(candidate, out)
-        if frame.usageMetadata:
+        if frame.usageMetadata and not frame.usageMetadata.items() <= self._counts.items():
             self._counts |= frame.usageMetadata  # each count is of the whole answer so far
             usage = parse_usage(self._counts)
             if usage is not None and usage != self._usage:

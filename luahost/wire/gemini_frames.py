@@ -82,24 +82,29 @@ def read_frame(data: bytes) -> Frame | None:
 
 def parse_usage(counts: dict[str, Any]) -> Usage | None:
     """usageMetadata as we count: `input` has the cached and the tools' prompts in it, `output` the thoughts."""
-
-    def total(*names: str) -> int | None:
-        said = [count for name in names if (count := _count(counts.get(name))) is not None]
-        return sum(said) if said else None
-
+    said = counts.get
+    thoughts = _count(said("thoughtsTokenCount"))
     usage = Usage(
-        input=total("promptTokenCount", "toolUsePromptTokenCount"),
-        output=total("candidatesTokenCount", "thoughtsTokenCount"),
-        reasoning=total("thoughtsTokenCount"),
-        cache_read=total("cachedContentTokenCount"),
-        total=total("totalTokenCount"),
+        input=_sum(_count(said("promptTokenCount")), _count(said("toolUsePromptTokenCount"))),
+        output=_sum(_count(said("candidatesTokenCount")), thoughts),
+        reasoning=thoughts,
+        cache_read=_count(said("cachedContentTokenCount")),
+        total=_count(said("totalTokenCount")),
     )
-    return None if usage == Usage() else usage
+    return None if usage == _NOTHING else usage
+
+
+_NOTHING = Usage()
+
+
+def _sum(one: int | None, other: int | None) -> int | None:
+    return other if one is None else one if other is None else one + other
 
 
 def _count(value: Any) -> int | None:
-    known = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e15
-    return int(value) if known else None
+    if type(value) is int or type(value) is float:  # no bool
+        return int(value) if 0 <= value < 1e15 else None
+    return None
 
 
 # finishReason -> our stop reason, and the failure's kind where it is one.

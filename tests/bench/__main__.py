@@ -19,7 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from figures import TOP, Report, Row, raise_descriptors
 
-FLOORS = ("vm", "calls", "streams", "scale", "sessions", "startup", "lua")
+FLOORS = ("vm", "calls", "streams", "wires", "scale", "sessions", "startup", "lua")
 WITH_PEERS = ("calls", "streams", "startup")
 
 

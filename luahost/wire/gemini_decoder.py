@@ -23,7 +23,6 @@ from hashlib import blake2b
 from typing import Any
 
 from luahost.wire import failures, pictures, sniff
-from luahost.wire.endings import KEPT_OF_AN_ERROR, Endings
 from luahost.wire.events import Event, Image, Keep, Start, Text, Thinking, Usage
 from luahost.wire.gemini_frames import (
     Blob,
@@ -37,13 +36,14 @@ from luahost.wire.gemini_frames import (
 )
 from luahost.wire.lenient import any_json, is_cut
 from luahost.wire.messages import ImageBlock, State, TextBlock, ThinkingBlock
-from luahost.wire.sse import BOM, MAX_EVENT_BYTES, EventTooLarge, SSEEvent, SSEParser
+from luahost.wire.sse import BOM, MAX_EVENT_BYTES, SSEEvent
+from luahost.wire.streamed import Streamed
 from luahost.wire.tool_calls import Fragment, ToolCalls
 
 _BARE_JSON = re.compile(rb"[\r\n][\[{]")  # no field of an event stream begins so
 
 
-class Decoder(Endings):
+class Decoder(Streamed):
     """One answer: `feed` its bytes until `ended`, `close` at their end. Never raises, ends exactly once.
 
     `answered`: the finish reason came; all that can still come is the usage.
@@ -59,15 +59,16 @@ class Decoder(Endings):
         now_s: float | None = None,
         max_bytes: int = MAX_EVENT_BYTES,
     ) -> None:
-        super().__init__(status, headers, now_s, max_bytes)
-        self._content_type = content_type
-        self._model = model
-        self._undecided = self._ok
-        self._sse: SSEParser | None = None
+        super().__init__(
+            status=status,
+            content_type=content_type,
+            headers=headers,
+            model=model,
+            now_s=now_s,
+            max_bytes=max_bytes,
+        )
         self._objects: Objects | None = None
-        self._body = bytearray()  # one object, or not yet known
         self._line_begins = True  # the next byte of the stream opens a line
-        self._id = ""
         self._seen = blake2b(digest_size=6)  # of the frames: names the answer when the server does not
         self._spoke = False  # candidate 0 came, be it empty
         self._texted = False
@@ -84,56 +85,15 @@ class Decoder(Endings):
 
     # -- bytes
 
-    def feed(self, data: bytes) -> list[Event]:
-        out: list[Event] = []
-        if self.ended or not data:
-            return out
-        if self._sse is None and self._objects is None:
-            self._body += data
-            if self._undecided:
-                self._decide(at_end=False)
-            if self._sse is None and self._objects is None:
-                self._bound_body(out)
-                return out
-            data, self._body = bytes(self._body), bytearray()
-        self._read(data, out)
-        return out
-
-    def close(self, dropped: bool = False) -> list[Event]:
-        """The bytes are over. `dropped`: the transport broke, instead of coming to its end."""
-        out: list[Event] = []
-        if self.ended:
-            return out
-        if self._undecided:
-            self._decide(at_end=True)
-            self._read(bytes(self._body), out)
-        if not self._ok:
-            self._refused(bytes(self._body), out)
-        elif self._sse is None and self._objects is None:
-            self._read_body(bytes(self._body), dropped, out)
-        elif not self.ended:
-            if self._sse is not None:
-                self._events(self._sse.close(), out, cut=True)
-            if not self.ended and self.answered:
-                self._conclude(out)
-            elif not self.ended:
-                self._incomplete(dropped, out)
-        return out
+    @property
+    def _framed(self) -> bool:
+        return self._sse is not None or self._objects is not None
 
     def _decide(self, *, at_end: bool) -> None:
-        head = bytes(self._body[: sniff.LOOK_AT])
-        stream = sniff.is_stream(head, self._content_type, at_end=at_end)
-        self._undecided = stream is None
-        if stream:
-            self._sse = SSEParser(self._max)
-        elif stream is False and head.removeprefix(BOM).lstrip().startswith(b"["):
+        super()._decide(at_end=at_end)
+        one_body = not self._undecided and self._sse is None
+        if one_body and bytes(self._body[: sniff.LOOK_AT]).removeprefix(BOM).lstrip().startswith(b"["):
             self._objects = Objects()
-
-    def _bound_body(self, out: list[Event]) -> None:
-        if not self._ok:
-            del self._body[KEPT_OF_AN_ERROR:]
-        elif len(self._body) > self._max:
-            self._too_large(out)
 
     def _read(self, data: bytes, out: list[Event]) -> None:
         """The next bytes of what comes in several frames."""
@@ -155,25 +115,11 @@ class Decoder(Endings):
             if not self.ended and self._objects.held > self._max:
                 self._too_large(out)
 
-    def _read_events(self, sse: SSEParser, data: bytes, out: list[Event]) -> None:
-        try:
-            events = sse.feed(data)
-        except EventTooLarge as error:
-            self._events(error.events, out)
-            if not self.ended:
-                self._too_large(out)
-        else:
-            self._events(events, out)
-
-    def _read_body(self, body: bytes, dropped: bool, out: list[Event]) -> None:
-        text = body.removeprefix(BOM).strip()
+    def _read_body(self, text: bytes, dropped: bool, out: list[Event]) -> None:
         try:
             frame = read_frame(text) or Frame()
         except ValueError:
-            if dropped or is_cut(text):
-                self._incomplete(dropped, out)
-            else:
-                self._garbage(text, out)
+            self._not_json(text, dropped, out)
             return
         self._frame(frame, text, out)
         if not self.ended and self._spoke:

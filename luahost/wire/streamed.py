@@ -42,19 +42,24 @@ class Streamed(Endings):
     def answered(self) -> bool:
         return self.ended
 
+    @property
+    def _framed(self) -> bool:
+        """It comes in several frames, which are read as they come."""
+        return self._sse is not None
+
     def feed(self, data: bytes) -> list[Event]:
         out: list[Event] = []
-        if self.ended:
+        if self.ended or not data:
             return out
-        if self._sse is None:
+        if not self._framed:
             self._body += data
             if self._undecided:
                 self._decide(at_end=False)
-            if self._sse is None:
+            if not self._framed:
                 self._bound_body(out)
                 return out
             data, self._body = bytes(self._body), bytearray()
-        self._read(self._sse, data, out)
+        self._read(data, out)
         return out
 
     def close(self, dropped: bool = False) -> list[Event]:
@@ -64,14 +69,15 @@ class Streamed(Endings):
             return out
         if self._undecided:
             self._decide(at_end=True)
-            if self._sse is not None:
-                self._read(self._sse, bytes(self._body), out)
+            if self._framed:
+                self._read(bytes(self._body), out)
         if not self._ok:
             self._refused(bytes(self._body), out)
-        elif self._sse is None:
+        elif not self._framed:
             self._read_body(bytes(self._body).removeprefix(BOM).strip(), dropped, out)
         elif not self.ended:
-            self._events(self._sse.close(), out, cut=True)
+            if self._sse is not None:
+                self._events(self._sse.close(), out, cut=True)
             if not self.ended and self.answered:
                 self._conclude(out)
             elif not self.ended:
@@ -91,7 +97,12 @@ class Streamed(Endings):
         elif len(self._body) > self._max:
             self._too_large(out)
 
-    def _read(self, sse: SSEParser, data: bytes, out: list[Event]) -> None:
+    def _read(self, data: bytes, out: list[Event]) -> None:
+        """The next bytes of what comes in several frames."""
+        if self._sse is not None:
+            self._read_events(self._sse, data, out)
+
+    def _read_events(self, sse: SSEParser, data: bytes, out: list[Event]) -> None:
         try:
             events = sse.feed(data)
         except EventTooLarge as error:

@@ -4,6 +4,17 @@
     luahost.run("agent.lua", {"text": "…"}, grants=[luahost.Grant.llm(max_calls=3)])
 
 Everything public is here. Importing this costs nothing: trio and httpx come with the first use.
+
+The floors; imports only go down:
+
+    entry     cli/  host  config  testing/
+    program/  a loaded script as Python sees it: calls, signals, children, its end
+    bridge/   THE table of what scripts can ask for, the way of each call, the audit
+    world     ops/ (the acts, by capability)  transport/ (HTTP)  workers/ (the processes, from outside)
+    engines   vm/ (Lua)  gate/ (grants)  wire/ (model servers); pure, and each knows only itself
+    words     values  standing  errors
+
+worker/ is the other program: what runs inside the processes. The Lua that every VM boots from is in lua/.
 """
 
 from __future__ import annotations
@@ -25,8 +36,8 @@ if TYPE_CHECKING:
     from luahost.gate.grants import Grant
     from luahost.host import Host, run
     from luahost.ops.approval import AllowFor, AllowOnce, ApprovalRequest, Deny
-    from luahost.ops.providers import Provider
-    from luahost.program import Vm
+    from luahost.ops.llm.providers import Provider
+    from luahost.program.vm import Vm
     from luahost.values import Limits, Source
 
 __version__ = "0.1.0"
@@ -45,11 +56,11 @@ _HOME = {
     "HostFault": "errors",
     "Limits": "values",
     "LuahostError": "errors",
-    "Provider": "ops.providers",
+    "Provider": "ops.llm.providers",
     "ScriptError": "errors",
     "Source": "values",
     "Stopped": "errors",
-    "Vm": "program",
+    "Vm": "program.vm",
     "WorldError": "errors",
     "run": "host",
 }

@@ -29,9 +29,9 @@ import msgspec
 from luahost.errors import ConfigError
 from luahost.gate.constraints import KINDS
 from luahost.gate.grants import Grant
-from luahost.ops.mcp_settings import McpServer
-from luahost.ops.prices import Price
-from luahost.ops.providers import PROVIDERS, Provider
+from luahost.ops.llm.prices import Price
+from luahost.ops.llm.providers import PROVIDERS, Provider
+from luahost.ops.mcp.settings import McpServer
 from luahost.transport.settings import Deadlines, TransportSettings
 from luahost.values import SOURCE_BYTES, Limits, Source, nearest, parse_size
 from luahost.wire.models import Models

@@ -22,14 +22,14 @@ from typing import Any
 import trio
 
 from luahost import config as configuration
+from luahost.bridge.journal import Journal, Sink
 from luahost.config import Config
 from luahost.errors import Stopped
 from luahost.gate.grants import Grant
-from luahost.journal import Journal, Sink
 from luahost.ops.approval import Approver
-from luahost.ops.mcp_servers import McpServers
+from luahost.ops.mcp.servers import McpServers
 from luahost.ops.world import Share, World
-from luahost.program import SHUTDOWN_S, Home, Vm
+from luahost.program.vm import SHUTDOWN_S, Home, Vm
 from luahost.standing import Standing
 from luahost.values import Limits, Source, Value
 from luahost.workers.pool import Pool

@@ -121,3 +121,13 @@ def nearest(name: str, known: Any) -> str:
 
     found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f"; did you mean {found[0]!r}?" if found else ""
+
+
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def shown(text: str, *, one_line: bool = False) -> str:
+    """The text with control characters as escapes: nothing a script says moves a cursor or forges a line."""
+    text = text.replace("\r\n", "\n")
+    text = _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
+    return text.replace("\n", "\\n") if one_line else text

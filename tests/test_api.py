@@ -12,10 +12,10 @@ import lupa.lua54 as lupa
 import pytest
 from command import TOP, environment, luahost
 
-from luahost.api import api, needed, split
+from luahost.bridge.syscalls import SYSCALLS
 from luahost.cli import stubs
+from luahost.cli.api import api, needed, split
 from luahost.gate.constraints import KINDS
-from luahost.syscalls import SYSCALLS
 from luahost.vm import sandbox
 from luahost.vm.sources import BOOT, PARTS, root
 
@@ -100,7 +100,7 @@ def test_the_registrys_options_are_those_that_the_host_takes() -> None:
 
 def test_every_kind_of_error_has_a_line_in_the_registry() -> None:
     made, found = api(), set[str]()
-    for path in (TOP / "luahost" / "ops").glob("*.py"):
+    for path in (TOP / "luahost" / "ops").rglob("*.py"):
         found |= set(re.findall(r'results\.error\(\s*"([a-z_]+)"', path.read_text()))
     for path in (root() / "std").glob("*.lua"):
         found |= set(re.findall(r'error_kind = "([a-z_]+)"', path.read_text()))

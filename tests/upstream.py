@@ -19,7 +19,7 @@ import trio
 import luahost
 from luahost import Config, Grant, Host, Provider
 from luahost.errors import LuahostError
-from luahost.program import Vm
+from luahost.program.vm import Vm
 from luahost.testing import EchoModel
 
 Said = list[tuple[str, str]]

@@ -1,6 +1,6 @@
 ---@meta orcs
 
--- What scripts of luahost find in `orcs`. Made by `luahost stubs` from luahost/api.toml; do not change it here.
+-- What scripts of luahost find in `orcs`. Made by `luahost stubs` from lua/meta/api.toml; do not change it here.
 
 ---@alias orcs.ErrorKind
 ---| "aborted" # the component answered a signal with Abort

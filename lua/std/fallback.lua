@@ -8,7 +8,7 @@ local K = ...
 local type, next, rawget, rawlen = K.raw.base.type, K.raw.base.next, K.raw.base.rawget, K.raw.base.rawlen
 local find, sub = K.raw.string.find, K.raw.string.sub
 
--- The host says which kinds these are where a script does not; see FALLBACK_ON in ops/llm_plan.py.
+-- The host says which kinds these are where a script does not; see FALLBACK_ON in ops/llm/plan.py.
 local ON = {
   overloaded = true, rate_limit = true, server_error = true, connection_refused = true, connection_reset = true,
   dns = true, tls = true, network = true, timeout = true, empty_response = true, stream_incomplete = true,

@@ -13,7 +13,7 @@ import msgspec
 import trio
 
 from luahost.ops.approval import AllowFor, AllowOnce, ApprovalRequest, Deny
-from luahost.outcomes import shown
+from luahost.values import shown
 
 FOR_S = 600.0
 MAX_SHOWN = 2000

@@ -11,11 +11,11 @@ from typing import Any
 import msgspec
 
 from luahost import config
-from luahost.api import needed
+from luahost.cli.api import needed
 from luahost.config import Config
 from luahost.errors import Exhausted, HostFault, ScriptError
 from luahost.gate.grants import Grant
-from luahost.outcomes import shown
+from luahost.values import shown
 
 CHECK_S = 20.0
 PING_S = 2.0
@@ -102,9 +102,9 @@ def _reached(made: Config) -> dict[str, str]:
 
     from luahost.gate.permits import Permit
     from luahost.gate.policy import decide
-    from luahost.ops import llm_plan
-    from luahost.ops.llm_options import PingArgs, PingOptions
-    from luahost.ops.ping import ping
+    from luahost.ops.llm import plan as llm_plan
+    from luahost.ops.llm.options import PingArgs, PingOptions
+    from luahost.ops.llm.ping import ping
     from luahost.ops.world import Share, World
 
     answers: dict[str, str] = {}

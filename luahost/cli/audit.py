@@ -16,10 +16,10 @@ from pathlib import Path
 
 import msgspec
 
+from luahost.bridge.journal import Record
 from luahost.cli.terminal import say
 from luahost.errors import ConfigError
-from luahost.journal import Record
-from luahost.outcomes import shown
+from luahost.values import shown
 
 LINE_BYTES = 1 << 20
 """A longer line is no record."""

@@ -18,12 +18,12 @@ import msgspec
 from luahost import config
 from luahost.errors import ConfigError, WorldError
 from luahost.gate.grants import Grant
-from luahost.ops.session_dump import MAX_BYTES
+from luahost.ops.sessions.dump import MAX_BYTES
 from luahost.values import parse_size
 
 if TYPE_CHECKING:
     from luahost.config import Config
-    from luahost.program import Vm
+    from luahost.program.vm import Vm
     from luahost.values import Limits, Value
 
 

@@ -16,13 +16,13 @@ from luahost import config
 from luahost.cli import given, tree
 from luahost.cli.terminal import Ends, Printer, say, signal_word, to_json
 from luahost.errors import LuahostError, ScriptError, Stopped
-from luahost.outcomes import error_of_no, shown
+from luahost.program.outcomes import error_of_no
 from luahost.standing import Standing
 from luahost.workers.zygote import Zygote
 
 if TYPE_CHECKING:
-    from luahost.program import Vm
-    from luahost.values import Value
+    from luahost.program.vm import Vm
+    from luahost.values import Value, shown
 
 
 class Run:

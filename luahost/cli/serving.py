@@ -2,7 +2,7 @@
 
 The script is loaded once, under the command's grants; its calls run one after another, as runs do, and a client
 that cancels one ends it. stdout carries the protocol alone: what the script says goes to stderr. A script that has
-used up a limit answers every later call with that. The protocol is the `mcp` package's, as in ops/mcp_servers.py;
+used up a limit answers every later call with that. The protocol is the `mcp` package's, as in ops/mcp/servers.py;
 only what reads and writes the descriptors is here, so that a signal ends it while nothing comes in.
 """
 
@@ -23,7 +23,7 @@ from luahost.errors import ConfigError, LuahostError, ScriptError, WorldError
 from luahost.workers.zygote import Zygote
 
 if TYPE_CHECKING:
-    from luahost.program import Vm
+    from luahost.program.vm import Vm
 
 MAX_LINE_BYTES = 64 << 20
 """One message of a client."""

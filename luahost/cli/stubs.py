@@ -3,7 +3,7 @@
     luahost stubs DIR     writes DIR/orcs.d.lua, in the words of LuaLS (LuaCATS annotations)
     luahost stubs --table prints the table
 
-Both say the same as `api.toml` and nothing more; lua/meta/orcs.d.lua is kept in the repository.
+Both say the same as `lua/meta/api.toml` and nothing more; lua/meta/orcs.d.lua is kept in the repository.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from luahost.api import Api, Function, Member, api, split
+from luahost.cli.api import Api, Function, Member, api, split
 from luahost.errors import WorldError
 
 FILE = "orcs.d.lua"
@@ -19,7 +19,7 @@ FILE = "orcs.d.lua"
 _HEAD = """\
 ---@meta orcs
 
--- What scripts of luahost find in `orcs`. Made by `luahost stubs` from luahost/api.toml; do not change it here.
+-- What scripts of luahost find in `orcs`. Made by `luahost stubs` from lua/meta/api.toml; do not change it here.
 
 """
 

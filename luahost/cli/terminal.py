@@ -42,7 +42,7 @@ FAULT = 70
 
 def fail(error: BaseException, *, debug: bool = False) -> int:
     """One line on stderr, with --debug also the tracebacks; the exit code that goes with it."""
-    from luahost.outcomes import shown
+    from luahost.values import shown
 
     cause = error
     while isinstance(cause, BaseExceptionGroup) and len(cause.exceptions) == 1:

@@ -14,8 +14,8 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from luahost.outcomes import shown
 from luahost.standing import Held, Standing
+from luahost.values import shown
 
 if TYPE_CHECKING:
     from rich.live import Live

@@ -2,8 +2,8 @@
 
 A script's path becomes one absolute path without `.` and `..`, or is refused. `..` may only stand in front: behind
 a name it would mean something else if that name were a link. What links really lead to is found out, and judged
-again, by the walk (ops/beneath.py). Names that begin with a dot are reached only where a glob names them: they are
-other programs' settings and keys.
+again, by the walk (ops/files/beneath.py). Names that begin with a dot are reached only where a glob names them:
+they are other programs' settings and keys.
 
 In a glob `*` and `?` stay within one name, `**` is any number of folders, and none of them stands for a leading
 dot.

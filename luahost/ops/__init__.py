@@ -1,1 +1,1 @@
-"""The acts: what a system call does once the gate has let it through. One file per capability."""
+"""The acts: what a system call does once the gate has let it through. One file or folder per capability."""

@@ -12,7 +12,11 @@ from luahost.gate.constraints import KINDS
 from luahost.gate.grants import Grant
 from luahost.gate.permits import Action
 from luahost.gate.policy import Refusal, judge, no_grant, short
-from luahost.ops import exec, files, http, llm_plan, mcp, results, spawning
+from luahost.ops import exec, http, results
+from luahost.ops.children import spawning
+from luahost.ops.files import calls as files
+from luahost.ops.llm import plan as llm_plan
+from luahost.ops.mcp import calls as mcp
 from luahost.ops.results import Result
 from luahost.ops.world import Share
 

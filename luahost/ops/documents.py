@@ -20,7 +20,7 @@ import trio
 
 from luahost.errors import ConfigError
 from luahost.ops import results
-from luahost.ops.files import FilePermit, PathArgs, read
+from luahost.ops.files.calls import FilePermit, PathArgs, read
 from luahost.ops.results import Result
 from luahost.ops.world import Emit, Planned, Share
 

@@ -12,8 +12,8 @@ from urllib.parse import quote
 
 import msgspec
 
-from luahost.ops import secrets
-from luahost.ops.family import found
+from luahost.ops.children.family import found
+from luahost.ops.llm import secrets
 from luahost.ops.results import Result
 from luahost.ops.world import Share
 

@@ -24,9 +24,9 @@ from luahost.gate.grants import Grant
 from luahost.gate.permits import ExecAction, Permit
 from luahost.gate.policy import judge
 from luahost.ops import results
-from luahost.ops.beneath import Beneath, Leaves
-from luahost.ops.files import as_text
-from luahost.ops.reach import from_os
+from luahost.ops.files.beneath import Beneath, Leaves
+from luahost.ops.files.calls import as_text
+from luahost.ops.files.reach import from_os
 from luahost.ops.results import Result
 from luahost.ops.world import Emit, Planned, Share
 

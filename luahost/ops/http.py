@@ -21,7 +21,7 @@ from luahost.gate.permits import HttpAction, Permit
 from luahost.gate.policy import judge
 from luahost.gate.sorts import METHODS
 from luahost.ops import results
-from luahost.ops.files import as_text
+from luahost.ops.files.calls import as_text
 from luahost.ops.results import Result
 from luahost.ops.world import Emit, Planned, Share
 

@@ -15,15 +15,15 @@ import trio
 
 from luahost.gate.grants import Grant
 from luahost.gate.permits import Action
-from luahost.ops import prices
 from luahost.ops.approval import Approvals, Approver
 from luahost.ops.board import Board
-from luahost.ops.family import Program
+from luahost.ops.children.family import Program
+from luahost.ops.children.tickets import Tickets
 from luahost.ops.lane import Lane
-from luahost.ops.mcp_servers import McpServers
-from luahost.ops.providers import Provider
-from luahost.ops.sessions import Store
-from luahost.ops.tickets import Tickets
+from luahost.ops.llm import prices
+from luahost.ops.llm.providers import Provider
+from luahost.ops.mcp.servers import McpServers
+from luahost.ops.sessions.store import Store
 from luahost.transport.settings import TransportSettings
 from luahost.values import Limits
 

@@ -28,7 +28,7 @@ from luahost.errors import (
     Stopped,
     WorldError,
 )
-from luahost.ops.providers import PROVIDERS, Provider
+from luahost.ops.llm.providers import PROVIDERS, Provider
 from luahost.testing import EchoModel
 from luahost.values import Source
 from luahost.workers.worker import Port

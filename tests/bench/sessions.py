@@ -12,7 +12,7 @@ from typing import Any
 from figures import Figure, Report
 
 from luahost.cli.given import SessionsFile
-from luahost.ops.sessions import Store
+from luahost.ops.sessions.store import Store
 
 MESSAGE = 'A turn of a conversation, with "quotes", a line end,\nand some words that are not ASCII: größer, 漢字. '
 

@@ -14,7 +14,7 @@ from luahost import config
 from luahost.errors import ConfigError
 from luahost.gate.grants import Grant
 from luahost.gate.hosts import origins, parse_base_url
-from luahost.ops.sessions import Store
+from luahost.ops.sessions.store import Store
 
 
 def _text(data: bytes) -> str:

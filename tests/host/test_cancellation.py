@@ -16,7 +16,7 @@ from servers import FaultServer, Handler, drip_sse, hang, status
 from trio_tests import in_trio
 
 from luahost import Config, Grant, Host, Limits, LuahostError, Provider, Source
-from luahost.program import Vm
+from luahost.program.vm import Vm
 
 ENDS_S = 0.1
 TRIES = 3

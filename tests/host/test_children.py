@@ -13,7 +13,7 @@ import trio.testing
 from trio_tests import in_trio
 
 from luahost import ConfigError, Exhausted, Grant, Host, Limits, ScriptError, Source, Stopped
-from luahost.program import Vm
+from luahost.program.vm import Vm
 
 ECHO = "return { id = 'echo', run = function(v) return v end, on_signal = function() return 'Handled' end }"
 

@@ -25,7 +25,7 @@ from command import TOP
 from trio_tests import in_trio, library_threads
 
 from luahost import Config, Grant, Host, Limits, LuahostError, Provider, Source
-from luahost.program import Vm
+from luahost.program.vm import Vm
 
 CHILDREN = int(os.environ.get("LUAHOST_CHILDREN", "40"))
 KILLS = int(os.environ.get("LUAHOST_KILLS", "12"))

@@ -11,7 +11,7 @@ import pytest
 from trio_tests import in_trio
 
 from luahost import Grant, Host, Source
-from luahost.ops.beneath import Beneath, Leaves
+from luahost.ops.files.beneath import Beneath, Leaves
 
 CALL = "local args = ... return function(a) return orcs[a[1]](a[2], a[3]) end"
 

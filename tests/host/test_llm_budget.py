@@ -13,7 +13,7 @@ from trio_tests import echo_config, in_trio
 
 from luahost import Config, Grant, Host, Provider, Source
 from luahost.gate.ledger import Bucket, Ledger
-from luahost.ops.prices import Price, cost_usd, microusd
+from luahost.ops.llm.prices import Price, cost_usd, microusd
 from luahost.testing import EchoModel
 from luahost.wire.events import Usage
 
@@ -257,7 +257,7 @@ def test_a_cost_that_is_no_number_poisons_nothing(said: float) -> None:
 
 def test_the_table_of_prices_is_asked_where_it_is_installed() -> None:
     pytest.importorskip("genai_prices")
-    from luahost.ops.providers import PROVIDERS
+    from luahost.ops.llm.providers import PROVIDERS
 
     usage = Usage(input=1000, output=100, cache_read=500)
     for name, model in (

@@ -11,7 +11,7 @@ from servers import FaultServer, status
 from trio_tests import echo_config, in_trio
 
 from luahost import Config, Grant, Host, Provider, Source
-from luahost.ops.llm_options import KNOWN
+from luahost.ops.llm.options import KNOWN
 from luahost.testing import EchoModel
 
 ASK = "return function(a) return orcs.llm(a.prompt, a.opts) end"

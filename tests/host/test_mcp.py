@@ -17,7 +17,7 @@ from trio_tests import children, echo_config, in_trio
 from luahost import Config, Grant, Host, Limits, Source
 from luahost.config import read_file
 from luahost.errors import ConfigError
-from luahost.ops.mcp_settings import McpServer
+from luahost.ops.mcp.settings import McpServer
 from luahost.testing import EchoModel
 
 pytest.importorskip("mcp", reason="the extra mcp is not installed")

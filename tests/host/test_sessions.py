@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from trio_tests import echo_config, in_trio
 
 from luahost import ConfigError, Grant, Host, Source
-from luahost.ops.sessions import Store
-from luahost.ops.turns import mended
+from luahost.ops.sessions.store import Store
+from luahost.ops.sessions.turns import mended
 from luahost.testing import EchoModel
 from luahost.wire.messages import Message, TextBlock, ToolResultBlock, ToolUseBlock, tool_uses
 

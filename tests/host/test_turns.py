@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from luahost.ops.session import Session
-from luahost.ops.sessions import Store
-from luahost.ops.turns import begins_turn, measure, mended, shortened, turn_starts, weight
+from luahost.ops.sessions.session import Session
+from luahost.ops.sessions.store import Store
+from luahost.ops.sessions.turns import begins_turn, measure, mended, shortened, turn_starts, weight
 from luahost.wire.events import Usage
 from luahost.wire.messages import (
     Block,

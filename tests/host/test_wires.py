@@ -139,7 +139,7 @@ async def test_an_option_the_wire_does_not_take_is_a_warning_and_not_silence() -
 
 
 def test_a_kept_text_stands_in_the_history_once() -> None:
-    from luahost.ops.heard import Heard
+    from luahost.ops.llm.heard import Heard
     from luahost.wire.events import Keep, Text, ToolCall
     from luahost.wire.messages import TextBlock, ToolUseBlock
 

@@ -35,8 +35,8 @@ from transport_tools import answers, nothing_out, ok, until
 from trio_tests import descriptors
 
 from luahost import Grant, Limits, Provider
-from luahost.bridge import Bridge
-from luahost.journal import Journal
+from luahost.bridge.calls import Bridge
+from luahost.bridge.journal import Journal
 from luahost.ops.world import Share, World
 from luahost.transport.settings import TransportSettings
 from luahost.vm import frames

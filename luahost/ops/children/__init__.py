@@ -1,0 +1,1 @@
+"""What a script does with the VMs below it, and what it sees of them."""

@@ -1,0 +1,1 @@
+"""What lies beneath the roots of fs.read, fs.write and fs.delete."""

@@ -1,0 +1,145 @@
+"""From a permit to the place on disk: which root, down the walk, and the gate asked again where links led.
+
+What goes wrong on the way is a result for the script, told in one place; it never quotes a file, and outside of the
+granted directories it is the same whether something is there or not.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import msgspec
+import trio
+
+from luahost.errors import ConfigError
+from luahost.gate import paths
+from luahost.gate.constraints import FileConstraints
+from luahost.gate.grants import Grant
+from luahost.gate.permits import FileAction, Permit
+from luahost.gate.policy import Refusal, judge
+from luahost.ops import results
+from luahost.ops.files.beneath import Beneath, Leaves, Spot
+from luahost.ops.results import Result
+from luahost.ops.world import Share
+
+T = TypeVar("T")
+
+
+class No(Exception):
+    """The answer is a no; `result` says which."""
+
+    def __init__(self, result: Result) -> None:
+        super().__init__(result["error"])
+        self.result = result
+
+
+def roots_of(grant: Grant | None, start: str) -> tuple[str, ...]:
+    """The directories a grant reaches: those of the narrowest grant in its chain that names any."""
+    if grant is None:
+        return ()
+    held = [each.constraints for each in grant.chain()]
+    named = (each.roots for each in held if isinstance(each, FileConstraints) and each.roots is not None)
+    return next(named, (start,) if grant.kind == "fs.read" else ())
+
+
+def start_of(share: Share, kind: str) -> str:
+    """Where relative paths begin: the host's directory if the roots lie beneath it or around it, else the first."""
+    start = share.world.directory
+    roots = roots_of(share.grants.get(kind), start)
+    near = any(paths.beneath(r, start) is not None or paths.beneath(start, r) is not None for r in roots)
+    return start if near or not roots else roots[0]
+
+
+def action(share: Share, kind: str, path: str, *, size: int = 0, is_base: bool = False) -> FileAction | Result:
+    """The act on one path, or invalid_options for a spelling that is not taken."""
+    try:
+        absolute = paths.absolute(path, start_of(share, kind))
+    except ConfigError as error:
+        return results.error("path_not_allowed", f"path: {error.message}", field="path", rule="spelling")
+    home = None if share.directory is None else str(share.directory)
+    start = share.world.directory
+    return FileAction(of=kind, path=absolute, start=start, size=size, home=home, is_base=is_base)
+
+
+class Reach:
+    """One permitted path, and the gate's rules for what is found by it."""
+
+    def __init__(self, permit: Permit[FileAction], now_s: float) -> None:
+        self.permit, self._now_s = permit, now_s
+        roots = roots_of(permit.grant, permit.action.start)
+        within = [(root, names) for root in roots if (names := paths.beneath(permit.action.path, root)) is not None]
+        self.root, self.names = max(within, key=lambda each: len(each[0]))  # the nearest
+
+    @contextmanager
+    def spot(self, *, follow: bool = True, make: bool = False) -> Iterator[Spot]:
+        """The place, open for as long as the block runs. No for what the gate refuses."""
+        with Beneath(self.root) as held:
+            found = held.find(self.names, follow=follow, make=make)
+            if found.names != self.names:
+                self.check(found.names, is_base=self.permit.action.is_base)
+            yield found
+
+    def refusal(self, names: tuple[str, ...], *, is_base: bool = False) -> Refusal | None:
+        """What the gate says to another path beneath the same root."""
+        other = msgspec.structs.replace(self.permit.action, path=self.path(names), is_base=is_base)
+        return judge(self.permit.grant, other, self._now_s)
+
+    def path(self, names: tuple[str, ...]) -> str:
+        """The absolute path of what lies beneath the root."""
+        return "/".join((self.root.rstrip("/"), *names)) or "/"
+
+    def check(self, names: tuple[str, ...], *, is_base: bool = False) -> None:
+        """No for a path beneath the same root that the gate refuses."""
+        refusal = self.refusal(names, is_base=is_base)
+        if refusal is not None:
+            raise No(results.refused(self.permit.action.kind, refusal, path="/".join(names)))
+
+
+async def in_thread(act: Callable[[], T]) -> T | Result:
+    """Runs what touches the disk in a thread; what the disk says becomes a result."""
+    try:
+        return await trio.to_thread.run_sync(act)
+    except No as no:
+        return no.result
+    except Leaves as leaves:
+        return results.error("path_not_allowed", str(leaves), rule="links")
+    except OSError as error:
+        return from_os(error)
+
+
+_KINDS = {
+    errno.ENOENT: ("not_found", "there is no such file or directory"),
+    errno.EISDIR: ("not_a_file", "a file expected, it is a directory"),
+    errno.ENOTDIR: ("not_a_directory", "a directory expected, something on the way is none"),
+    errno.EEXIST: ("exists", "it exists already"),
+    errno.ENOTEMPTY: ("exists", "a directory that is not empty is there already"),
+    errno.ELOOP: ("path_not_allowed", "a link was put there meanwhile"),
+    errno.ENAMETOOLONG: ("invalid_options", "a name on the way is too long"),
+    errno.EACCES: ("io", "the host may not"),
+    errno.EPERM: ("io", "the host may not"),
+    errno.ENOSPC: ("io", "the disk is full"),
+    errno.EXDEV: ("io", "it cannot be moved to another file system"),
+}
+
+
+def from_os(error: OSError) -> Result:
+    """The disk said no."""
+    kind, message = _KINDS.get(error.errno or 0, ("io", os.strerror(error.errno or errno.EIO)))
+    return results.error(kind, message)
+
+
+def open_regular(spot: Spot) -> int:
+    """A descriptor to read a regular file with; No for anything else, without waiting for a FIFO's writer."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(spot.name, flags, dir_fd=spot.handle)
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        is_a = "it is a directory" if stat.S_ISDIR(mode) else "it is none"
+        raise No(results.error("not_a_file", f"a regular file expected, {is_a}"))
+    return descriptor

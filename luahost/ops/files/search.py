@@ -1,0 +1,294 @@
+"""Looking for files: orcs.glob, grep, scan_dir, git_info. One walk, and the gate is asked at each name.
+
+What the grant does not reach is not told, as if it were not there. Patterns are RE2's, which has no slow ones. All
+is bounded: depth, entries looked at, matches told, bytes read.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+import trio
+
+from luahost.errors import HostFault
+from luahost.gate import paths
+from luahost.gate.permits import FileAction, Permit
+from luahost.ops import results
+from luahost.ops.files.beneath import Beneath, Spot, tree
+from luahost.ops.files.calls import as_text, settle
+from luahost.ops.files.reach import No, Reach, action, in_thread, open_regular, start_of
+from luahost.ops.results import Result
+from luahost.ops.world import Emit, Planned, Share
+
+MAX_DEPTH = 32
+MAX_ENTRIES = 200_000
+MAX_FOUND = 10_000
+MAX_PATTERN_BYTES = 1000
+MAX_LINE_CHARS = 1000
+MAX_FILE_BYTES = 8 * 1024 * 1024
+MAX_GREP_BYTES = 256 * 1024 * 1024
+RE2_BYTES = 8 * 1024 * 1024
+
+
+class GlobArgs(msgspec.Struct, frozen=True):
+    pattern: str
+    dir: str = "."
+
+
+class GrepArgs(msgspec.Struct, frozen=True):
+    pattern: str
+    path: str = "."
+
+
+class ScanArgs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    path: str
+    recursive: bool = True
+    max_depth: int = MAX_DEPTH
+    exclude: list[str] = []
+    include: list[str] = []
+
+
+FilePermit = Permit[FileAction]
+Entry = tuple[Spot, os.DirEntry[str]]
+
+
+def _plan(share: Share, path: str) -> Planned | Result:
+    made = action(share, "fs.read", path, is_base=True)
+    return made if isinstance(made, dict) else Planned(action=made)
+
+
+def plan_glob(share: Share, args: GlobArgs) -> Planned | Result:
+    if args.pattern.startswith("/") or ".." in args.pattern.split("/"):
+        return results.error("path_not_allowed", "pattern: a glob beneath dir expected", rule="spelling")
+    if not args.pattern or len(args.pattern) > MAX_PATTERN_BYTES:
+        return results.invalid("pattern", f"a glob of 1 to {MAX_PATTERN_BYTES} characters expected")
+    return _plan(share, args.dir)
+
+
+def plan_grep(share: Share, args: GrepArgs) -> Planned | Result:
+    if len(args.pattern) > MAX_PATTERN_BYTES:
+        return results.invalid("pattern", f"at most {MAX_PATTERN_BYTES} characters expected")
+    return _plan(share, args.path)
+
+
+def plan_scan(share: Share, args: ScanArgs) -> Planned | Result:
+    if not 1 <= args.max_depth <= MAX_DEPTH:
+        return results.invalid("max_depth", f"from 1 to {MAX_DEPTH} expected, got {args.max_depth}")
+    return _plan(share, args.path)
+
+
+def plan_git(share: Share, args: None) -> Planned | Result:
+    return _plan(share, ".")
+
+
+def _entries(reach: Reach, spot: Spot, max_depth: int = MAX_DEPTH) -> Iterator[Entry]:
+    """All below a directory that the grant reaches; directories on the way to something it may reach as well."""
+    for count, (each, entry) in enumerate(tree(spot, max_depth), 1):
+        if count > MAX_ENTRIES:
+            raise No(results.error("too_large", f"more than {MAX_ENTRIES} files and directories to look at"))
+        if count % 256 == 0:
+            trio.from_thread.check_cancelled()
+        if reach.refusal(each.names, is_base=entry.is_dir(follow_symlinks=False)) is None:
+            yield each, entry
+
+
+def _shown(reach: Reach, start: str, names: tuple[str, ...]) -> str:
+    """A path as the script can use it again: relative to where its relative paths begin, if it lies below."""
+    path = reach.path(names)
+    below = paths.beneath(path, start)
+    return path if below is None else "/".join(below)
+
+
+# ── glob, scan_dir ──────────────────────────────────────────────────────────────────────────────────────
+
+
+async def glob(permit: FilePermit, planned: Planned, args: GlobArgs, share: Share, emit: Emit | None) -> Result:
+    """{ok, files, count}: the files whose path below dir matches, in order."""
+    reach, start = Reach(permit, share.world.monotonic_s()), start_of(share, "fs.read")
+
+    def act() -> list[str]:
+        found: list[str] = []
+        with reach.spot() as spot:
+            deep = len(spot.names)
+            for each, entry in _entries(reach, spot):
+                if entry.is_file(follow_symlinks=False) and paths.matches_glob((args.pattern,), each.names[deep:]):
+                    found.append(_shown(reach, start, each.names))
+                    if len(found) > MAX_FOUND:
+                        raise No(results.error("too_large", f"more than {MAX_FOUND} files match"))
+        return found
+
+    found = await in_thread(act)
+    if isinstance(found, dict):
+        return found
+    settle(permit)
+    return {"ok": True, "files": found, "count": len(found)}
+
+
+async def scan_dir(permit: FilePermit, planned: Planned, args: ScanArgs, share: Share, emit: Emit | None) -> Result:
+    """{ok, entries=[{path, relative, is_dir, size, modified}]}; `include` is for files, `exclude` for all."""
+    reach = Reach(permit, share.world.monotonic_s())
+    exclude, include = tuple(args.exclude), tuple(args.include)
+
+    def act() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        left_out: list[tuple[str, ...]] = []
+        with reach.spot() as spot:
+            deep = len(spot.names)
+            for each, entry in _entries(reach, spot, args.max_depth if args.recursive else 1):
+                below, is_dir = each.names[deep:], entry.is_dir(follow_symlinks=False)
+                if any(below[: len(out)] == out for out in left_out):
+                    continue
+                if _matches(exclude, below):
+                    if is_dir:
+                        left_out.append(below)
+                    continue
+                if not is_dir and include and not _matches(include, below):
+                    continue
+                about = entry.stat(follow_symlinks=False)
+                found.append(
+                    {
+                        "path": reach.path(each.names),
+                        "relative": "/".join(below),
+                        "is_dir": is_dir,
+                        "size": about.st_size,
+                        "modified": int(about.st_mtime),
+                    }
+                )
+                if len(found) > MAX_FOUND:
+                    raise No(results.error("too_large", f"more than {MAX_FOUND} entries"))
+        return found
+
+    found = await in_thread(act)
+    if isinstance(found, dict):
+        return found
+    settle(permit)
+    return {"ok": True, "entries": found}
+
+
+def _matches(globs: tuple[str, ...], names: tuple[str, ...]) -> bool:
+    """As gitignore has it: a glob without a slash is a name, wherever it stands."""
+    return any(paths.matches_glob((glob,), names if "/" in glob else names[-1:]) for glob in globs)
+
+
+# ── grep ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _compiled(pattern: str) -> Any:
+    try:
+        import re2
+    except ImportError:
+        raise HostFault("orcs.grep needs the package google-re2: pip install 'luahost[files]'") from None
+    options = re2.Options()
+    options.max_mem, options.log_errors = RE2_BYTES, False
+    try:
+        return re2.compile(pattern.encode(), options)
+    except re2.error as error:
+        said = error.args[0] if error.args else b""
+        text = said.decode(errors="replace") if isinstance(said, bytes) else str(said)
+        raise No(results.invalid("pattern", f"a regular expression as RE2 has it expected: {text[:200]}")) from None
+
+
+async def grep(permit: FilePermit, planned: Planned, args: GrepArgs, share: Share, emit: Emit | None) -> Result:
+    """{ok, matches=[{path, line_number, line}], count, truncated}: of one file, or of all below a directory."""
+    reach, start = Reach(permit, share.world.monotonic_s()), start_of(share, "fs.read")
+    matches: list[dict[str, Any]] = []
+
+    def act() -> int:
+        search = _compiled(args.pattern).search
+        read = 0
+        with reach.spot() as spot:
+            for each in _files(reach, spot):
+                read += _grep_one(each, search, _shown(reach, start, each.names), matches)
+                if len(matches) >= MAX_FOUND or read > MAX_GREP_BYTES:
+                    break
+        return read
+
+    read = await in_thread(act)
+    if isinstance(read, dict):
+        return read
+    settle(permit, read)
+    more = len(matches) >= MAX_FOUND or read > MAX_GREP_BYTES
+    return {"ok": True, "matches": matches, "count": len(matches), **({"truncated": True} if more else {})}
+
+
+def _files(reach: Reach, spot: Spot) -> Iterator[Spot]:
+    """The file itself, or each regular file below the directory."""
+    if not stat.S_ISDIR(os.stat(spot.name, dir_fd=spot.handle, follow_symlinks=False).st_mode):
+        reach.check(spot.names, is_base=False)
+        yield spot
+        return
+    for each, entry in _entries(reach, spot):
+        if entry.is_file(follow_symlinks=False):
+            yield each
+
+
+_LINE_END = re.compile(rb"\r?\n")
+
+
+def _grep_one(where: Spot, search: Any, shown: str, matches: list[dict[str, Any]]) -> int:
+    """Adds a file's matching lines; how many bytes were read. Binary and too large files are passed over."""
+    try:
+        descriptor = open_regular(where)
+    except (No, OSError):
+        return 0
+    with open(descriptor, "rb") as file:
+        if os.fstat(file.fileno()).st_size > MAX_FILE_BYTES:
+            return 0
+        data = file.read(MAX_FILE_BYTES)
+    if b"\0" in data[:8192]:
+        return len(data)
+    for number, line in enumerate(_LINE_END.split(data), 1):
+        if search(line) is not None:
+            text = as_text(line[: 4 * MAX_LINE_CHARS])
+            line_text = text if isinstance(text, str) else line.decode(errors="replace")
+            matches.append({"path": shown, "line_number": number, "line": line_text[:MAX_LINE_CHARS]})
+            if len(matches) >= MAX_FOUND:
+                break
+    return len(data)
+
+
+# ── git_info ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def git_info(permit: FilePermit, planned: Planned, args: None, share: Share, emit: Emit | None) -> Result:
+    """{ok, branch, commit_short} of the repository where relative paths begin: read from .git, git is not run."""
+    reach = Reach(permit, share.world.monotonic_s())
+
+    def act() -> Result:
+        with Beneath(reach.root) as held:
+            head = _git_text(held, reach, "HEAD")
+            ref = head.removeprefix("ref: ")
+            if ref == head:
+                return {"ok": True, "commit_short": head[:7]}
+            told: Result = {"ok": True, "branch": ref.removeprefix("refs/heads/")}
+            commit = _git_ref(held, reach, ref)
+            return told if commit is None else {**told, "commit_short": commit[:7]}
+
+    told = await in_thread(act)
+    if told["ok"]:
+        settle(permit)
+    return dict(told)
+
+
+def _git_ref(held: Beneath, reach: Reach, ref: str) -> str | None:
+    """The commit a ref stands at; None on a branch without one."""
+    if ".." not in ref:
+        with suppress(FileNotFoundError):
+            return _git_text(held, reach, *ref.split("/"))
+    with suppress(FileNotFoundError):
+        for line in _git_text(held, reach, "packed-refs").splitlines():
+            commit, _, name = line.partition(" ")
+            if name == ref:
+                return commit
+    return None
+
+
+def _git_text(held: Beneath, reach: Reach, *names: str) -> str:
+    with open(open_regular(held.find((*reach.names, ".git", *names))), "rb") as file:
+        return file.read(1 << 20).decode(errors="replace").strip()

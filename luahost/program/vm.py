@@ -1,0 +1,555 @@
+"""A loaded script, as Python sees it: what it holds, how it is called, signalled and ended, and its children.
+
+Made by Host.load, or as a child by Vm.spawn. What goes on inside an activation is activations.py's; what a script
+may do is the bridge's. A VM ends in two moves: at once nothing of it, or below it, can happen any more; then its
+worker goes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+import trio
+
+from luahost.bridge.calls import Bridge
+from luahost.bridge.journal import Journal
+from luahost.config import one_of_each, read_script
+from luahost.errors import ConfigError, Exhausted, HostFault, LuahostError, ScriptError, Stopped
+from luahost.gate.grants import Grant
+from luahost.ops.board import Board
+from luahost.ops.children.family import is_id
+from luahost.ops.children.tickets import Tickets
+from luahost.ops.world import Share, World
+from luahost.program.activations import CANCEL_GRACE_S, Activations
+from luahost.program.offspring import Offspring, Tree
+from luahost.program.outcomes import is_response, unwrapped
+from luahost.program.sessions import Sessions
+from luahost.standing import Held, Standing, Status, Usage
+from luahost.values import Limits, Source, Value
+from luahost.workers.pool import Pool
+from luahost.workers.worker import Port
+
+SHUTDOWN_S = 1.0
+"""What a script's shutdown() may take."""
+MAX_PAUSED = 128
+"""Runs and requests that may wait for a paused VM."""
+SNAPSHOT_VERSION = 1
+
+SIGNALS = ("Veto", "Cancel", "Shutdown", "Pause", "Resume", "Steer", "Approve", "Reject", "Modify")
+ENDING = ("Veto", "Cancel")
+"""The signals that end what is under way, whatever the script says to them."""
+
+_log = logging.getLogger("luahost.output")
+
+T = TypeVar("T")
+
+
+class Home(NamedTuple):
+    """What all VMs of a host share. `put_out(vm, kind, text)` takes what they print."""
+
+    world: World
+    pool: Pool
+    journal: Journal
+    nursery: trio.Nursery
+    put_out: Callable[[str, str, str], None]
+    vms: set[Vm]
+
+
+class Intent(msgspec.Struct, frozen=True):
+    """A tool that the script answers; `parameters` is a JSON Schema."""
+
+    name: str
+    description: str
+    parameters: dict[str, Any]
+
+
+class Answered(msgspec.Struct, frozen=True):
+    """What an intent came to, for whoever called it. What is not UTF-8 in it has become U+FFFD."""
+
+    content: str
+    is_error: bool
+
+
+class Vm:
+    """A loaded script. Made by Host.load, or by spawn() of its parent."""
+
+    def __init__(
+        self, home: Home, name: str, share: Share, port: Port, limits: Limits, *, parent: Vm | None = None
+    ) -> None:
+        self.name = name
+        self.id = name if parent is None else name.rpartition("/")[2]
+        self.parent = parent
+        self.depth: int = 0 if parent is None else parent.depth + 1
+        self.limits = limits
+        self.sessions = Sessions(share.sessions)
+        self._offspring: Offspring[Vm] = Offspring(Tree() if parent is None else parent._offspring.tree)
+        self._home, self._port, self._share = home, port, share
+        share.depth = self.depth
+        share.program, share.tickets = self, Tickets(home.nursery, limits.value_bytes)
+        self._bridge = Bridge(name, share, port, home.nursery, home.journal)
+        self._activations = Activations(
+            self._bridge, port, limits, home.nursery, self._put_out, self._over, self._used_cpu
+        )
+        self._turn = trio.Lock()  # runs and requests come one after another; signals do not wait
+        self._queued = 0
+        self._resumed: trio.Event | None = None  # while it is paused
+        self._has: dict[str, bool] = {}
+        self._component = ""  # the id that the script gives itself
+        self._begun = False
+        self._stopping = False
+        self._error = ""
+        self._gone = trio.Event()
+
+    # ── what it holds ───────────────────────────────────────────────────────────────────────────────────
+
+    def grant(self, grant: Grant) -> None:
+        """Gives the VM a grant, from now on; one of the same kind is replaced.
+
+        Calls under way go on under the grant they began with; revoke first to end them. What children were handed
+        on from the grant that is replaced ends. A child takes only what its parent delegates.
+        """
+        if self.parent is not None and not self.parent._bridge.holdings.gave(grant):
+            raise ConfigError(
+                f"grant {grant}: {self.name} is a child; vm.parent.delegate({grant.kind!r}) makes what it can hold",
+                kind="capability_widening",
+            )
+        self._bridge.grant(grant)
+
+    def revoke(self, kind: str) -> None:
+        """Takes the grant of this kind away, here and from all below, for good; ends the calls under way.
+
+        Nothing happens if there is none.
+        """
+        self._bridge.revoke(kind)
+        for child in self._offspring.living.values():
+            child._cut(kind)
+
+    def _cut(self, kind: str) -> None:
+        self._bridge.cut(kind, "the grant it was handed on from was revoked")
+        for child in self._offspring.living.values():
+            child._cut(kind)
+
+    def delegate(self, kind: str, **constraints: Any) -> Grant:
+        """A grant for a child: as this VM's own, or narrower, on the same budget; it ends with this VM's own.
+
+        ConfigError (capability_widening) when this VM holds none, or a narrower one.
+        """
+        return self._bridge.holdings.delegate(kind, constraints)
+
+    @property
+    def grants(self) -> Mapping[str, Grant]:
+        """What it holds, by kind."""
+        return dict(self._share.grants)
+
+    @property
+    def usage(self) -> Usage:
+        """What the VM has used so far; a copy."""
+        usage = msgspec.structs.replace(self._activations.usage)
+        usage.calls, usage.denied = self._bridge.calls, self._bridge.denied
+        return usage
+
+    @property
+    def waiting_for(self) -> list[str]:
+        """The host calls that are under way, by operation ("llm", "clock.sleep"), oldest first."""
+        return self._bridge.waiting_for
+
+    @property
+    def status(self) -> Status:
+        ended = self._activations.ended
+        if ended is not None:
+            if ended.kind == "closed":
+                return "Completed"
+            return "Aborted" if isinstance(ended, Stopped) else "Error"
+        if not self._begun:
+            return "Initializing"
+        if self._resumed is not None:
+            return "Paused"
+        if self._bridge.asking:
+            return "AwaitingApproval"
+        if len(self._activations):
+            return "Running"
+        return "Error" if self._error else "Idle"
+
+    # ── calls ───────────────────────────────────────────────────────────────────────────────────────────
+
+    async def run(self, input: Value = None) -> Value:
+        """Calls the script: run(input) of its table, on_request, or the function it returned; else its value.
+
+        Raises ScriptError, Denied, Exhausted, Stopped, WorldError or HostFault.
+        """
+        if self._has and not (self._has.get("run") or self._has.get("on_request")):
+            raise ScriptError(f"{self.name} has no run(input) and no on_request(req)", kind="not_runnable")
+        result = await self._call("run", input)
+        return unwrapped(result) if is_response(result, needs_success=True) else result
+
+    async def request(self, operation: str, payload: Value = None, *, category: str = "UserInput") -> Value:
+        """Calls on_request{id, operation, category, payload}; its data, or ScriptError with its error."""
+        request = {
+            "id": f"req-{self._activations.last + 1}",
+            "operation": operation,
+            "category": category,
+        } | ({} if payload is None else {"payload": payload})
+        result = await self._call("request", request)
+        return unwrapped(result) if is_response(result, needs_success=False) else result
+
+    async def intents(self) -> list[Intent]:
+        """Those that the script registered and has not taken away; does not wait for what is under way."""
+        return _told(await self._activations.run("intents", None), list[Intent])
+
+    async def dispatch(self, name: str, arguments: dict[str, Value]) -> Answered:
+        """Calls one of them, as a model's call is: what goes wrong in it is an answer. Raises what run raises."""
+        said = await self._call("intent", {"name": name, "arguments": arguments})
+        if isinstance(said, dict) and isinstance(said.get("content"), bytes):
+            said = {**said, "content": said["content"].decode(errors="replace")}
+        return _told(said, Answered)
+
+    async def _call(self, entry: str, arg: Value) -> Value:
+        """Runs and requests: one after another, and none while the VM is paused."""
+        if self._resumed is not None and self._queued >= MAX_PAUSED:
+            raise Exhausted(
+                f"{self.name} is paused, and {MAX_PAUSED} wait already", limit="queue", kind="queue_full"
+            )
+        self._queued += 1
+        try:
+            async with self._turn:
+                while self._resumed is not None and self._activations.ended is None:
+                    await self._resumed.wait()
+                for above in self._ancestors():
+                    above._activations.check_below()
+                result = await self._activations.run(entry, arg)
+        except BaseException as error:
+            if isinstance(error, LuahostError):
+                self._error = error.message
+            if isinstance(error, Stopped | trio.Cancelled):  # given up: so is what it sent and did not wait for
+                self._share.tickets.cancel()
+            raise
+        finally:
+            self._queued -= 1
+            if self._stopping and self._activations.ended is None:
+                self._home.nursery.start_soon(self.close)
+        self._error = ""
+        return result
+
+    async def signal(self, kind: str, reason: str | None = None, *, approval_id: str | None = None) -> str:
+        """Calls on_signal{kind, scope, reason, approval_id}, also while a run waits: Handled, Ignored or Abort.
+
+        Veto and Cancel end what is under way here and below, within 100 ms, whatever the script says; it can be
+        called again. Pause lets no run or request begin until Resume. Shutdown closes the VM without asking. After
+        Abort the VM is closed (a root's answer to Veto counts as Handled).
+        """
+        if kind not in SIGNALS:
+            raise ConfigError(f"signal: one of {', '.join(SIGNALS)} expected, got {kind!r}")
+        if kind == "Shutdown":
+            await self.close()
+            return "Handled"
+        if kind == "Pause" and self._resumed is None and self._activations.ended is None:
+            self._resumed = trio.Event()
+        if kind == "Resume":
+            self._resume()
+        if kind not in ENDING:
+            return await self._told(kind, reason, approval_id)
+        answer = "Ignored"
+        try:
+            with trio.move_on_after(CANCEL_GRACE_S):
+                async with trio.open_nursery() as nursery:
+                    for child in self._offspring.living.values():
+                        nursery.start_soon(child._overhears, kind, reason)
+                    answer = await self._told(kind, reason, approval_id)
+        finally:
+            self._stop(Stopped(f"ended by the signal {kind}"))
+        return answer
+
+    async def _told(self, kind: str, reason: str | None, approval_id: str | None = None) -> str:
+        """What the script answers to a signal; after Abort it is over."""
+        if not self._has.get("on_signal"):
+            return "Ignored"
+        said = {"reason": reason, "approval_id": approval_id}
+        signal = {"kind": kind, "scope": "global" if kind == "Veto" else "component"}
+        signal |= {name: value for name, value in said.items() if value is not None}
+        answer = await self._activations.run("handler", {"name": "on_signal", "arg": signal})
+        answer = answer.capitalize() if isinstance(answer, str) else ""
+        if answer == "Abort" and kind == "Veto" and self.parent is None:
+            answer = "Handled"
+        if answer == "Abort":
+            await self.end(Stopped("the script answered a signal with Abort", kind="aborted"))
+        return answer if answer in ("Handled", "Abort") else "Ignored"
+
+    async def _overhears(self, kind: str, reason: str | None) -> None:
+        """An ancestor was signalled: what goes wrong here is not its caller's."""
+        try:
+            await self.signal(kind, reason)
+        except LuahostError as error:
+            _log.warning("%s: on_signal failed: %s", self.name, error.message)
+
+    def _resume(self) -> None:
+        if self._resumed is not None:
+            self._resumed.set()
+            self._resumed = None
+
+    def _stop(self, why: LuahostError) -> None:
+        """Ends what is under way, here and below."""
+        self._share.tickets.cancel()
+        self._activations.cancel(why)
+        for child in list(self._offspring.living.values()):
+            child._stop(why)
+
+    async def snapshot(self) -> Value:
+        """What snapshot() of the script returns, marked with its id, for `restore` of a later load or spawn."""
+        if not self._has.get("snapshot"):
+            raise ScriptError(f"{self.name} has no snapshot()", kind="not_supported")
+        state = await self._activations.run("handler", {"name": "snapshot"})
+        return {"component": self._component, "version": SNAPSHOT_VERSION, "state": state}
+
+    # ── children ────────────────────────────────────────────────────────────────────────────────────────
+
+    async def spawn(
+        self,
+        id: str,
+        script: str | Path | Source,
+        *,
+        grants: Iterable[Grant] = (),
+        limits: Limits | None = None,
+        input: Value = None,
+        restore: Value = None,
+    ) -> Vm:
+        """A child: a VM of its own below this one, which ends with this one. As Host.load.
+
+        `grants` are made by delegate(). ConfigError when the id is taken or none, or a grant is not of this VM.
+        """
+        if not is_id(id):
+            raise ConfigError(f"spawn: an id of 1 to 64 letters, digits, _, . and - expected, got {id!r}")
+        if self.has_child(id):
+            raise ConfigError(f"spawn: there is a child {id!r} already", kind="already_exists")
+        source = script if isinstance(script, Source) else await trio.to_thread.run_sync(read_script, script)
+        source.lua()
+        limits = self.limits if limits is None else limits
+        for each in (self, *self._ancestors()):
+            each._activations.check_below()
+        self._offspring.comes(id)
+        try:
+            port = await self._home.pool.open(limits, tree=self._port.tree)
+        except BaseException:
+            self._offspring.fails(id)
+            raise
+        share = Share(self._home.world, {}, source.directory, limits)
+        share.board = Board(self._share.board)
+        child = Vm(self._home, f"{self.name}/{id}", share, port, limits, parent=self)
+        self._offspring.born(child)
+        if self._activations.ended is not None:
+            await child.end(_parent_ended())
+            raise self._activations.ended
+        await child.begin(source, input, grants=grants, restore=restore)
+        return child
+
+    async def evaluate(
+        self, script: Source, input: Value, limits: Limits, say: Callable[[str], None]
+    ) -> tuple[Value, LuahostError | None, float]:
+        """What the function that the script returns makes of the input, or how it failed, and its CPU seconds.
+
+        In a VM of its own that holds nothing, is no child, and is gone afterwards. `say` takes what it prints.
+        """
+        port = await self._home.pool.open(limits)
+        share = Share(self._home.world, {}, None, limits)
+        share.evaluates = True
+        home = self._home._replace(put_out=lambda vm, kind, text: say(text))
+        vm = Vm(home, f"{self.name}/(eval)", share, port, limits)
+        began_s = trio.current_time()
+        value: Value = None
+        failed: LuahostError | None = None
+        try:
+            await vm.begin(script, None)
+            value = await vm._activations.run("run", input)
+        except LuahostError as error:
+            failed = error
+        finally:
+            spent_s = vm.usage.cpu_s
+            if isinstance(failed, Exhausted | HostFault):  # a worker that is killed does not say what it used
+                spent_s = max(spent_s, trio.current_time() - began_s)
+            self._activations.charge(spent_s)
+            self._used_cpu(spent_s)
+            await vm.end(Stopped("it is over", kind="closed"))
+        return value, failed, spent_s
+
+    def board(self, count: int = 100) -> list[dict[str, Any]]:
+        """The last events told here and below, the oldest first."""
+        return self._share.board.last(count)
+
+    def stop_soon(self) -> None:
+        """Closes it once its run or request under way is done."""
+        self._stopping = True
+
+    @property
+    def children(self) -> Mapping[str, Vm]:
+        """The living ones, by id, oldest first."""
+        return self._offspring.living
+
+    @property
+    def past(self) -> Mapping[str, Standing]:
+        """How the last children stood when they ended, by id."""
+        return self._offspring.past
+
+    @property
+    def living(self) -> int:
+        return len(self._offspring)
+
+    @property
+    def tree_size(self) -> int:
+        return self._offspring.tree.living
+
+    def has_child(self, id: str) -> bool:
+        return id in self._offspring
+
+    def make_room(self, id: str, limit: int) -> None:
+        """Reaps children whose last call failed: the one whose id is wanted, and the oldest if the place is."""
+        for name, child in list(self._offspring.living.items()):
+            if child.status == "Error" and (name == id or self.living >= limit):
+                child._activations.end(Stopped("it had failed, and its place was wanted", kind="failed"))
+
+    def standing(self) -> Standing:
+        """Where it stands now, and those below it."""
+        ended = self._activations.ended
+        return Standing(
+            id=self.id,
+            name=self.name,
+            status=self.status,
+            waiting_for=self.waiting_for,
+            usage=self.usage,
+            grants={
+                kind: Held(str(grant), grant.is_revoked or taken, grant.usage(), grant.remaining())
+                for kind, (grant, taken) in self._bridge.holdings.ever().items()
+            },
+            over=ended is not None,
+            error=self._error or (ended.message if ended is not None and ended.kind != "closed" else ""),
+            children=self._offspring.standings(),
+            forgotten=self._offspring.forgotten,
+        )
+
+    # ── its end ─────────────────────────────────────────────────────────────────────────────────────────
+
+    async def close(self) -> None:
+        """Calls the script's shutdown() if it has one, for at most a second; then its children's; then nothing of
+        it is left."""
+        if self._activations.ended is None and self._has.get("shutdown"):
+            with trio.move_on_after(SHUTDOWN_S):
+                try:
+                    await self._activations.run("handler", {"name": "shutdown"})
+                except LuahostError as error:
+                    _log.warning("%s: shutdown failed: %s", self.name, error.message)
+        if self._offspring.living:
+            async with trio.open_nursery() as nursery:
+                for child in self._offspring.living.values():
+                    nursery.start_soon(child.close)
+        await self.end(Stopped("the VM was closed", kind="closed"))
+
+    async def cancel(self, reason: str = "") -> None:
+        """Ends it now. Its on_signal hears Cancel and its abort() is called, in 50 ms together."""
+        with trio.move_on_after(CANCEL_GRACE_S):
+            for name, arg in (("on_signal", {"kind": "Cancel", "scope": "component"}), ("abort", None)):
+                if self._has.get(name):
+                    try:
+                        await self._activations.run("handler", {"name": name, "arg": arg})
+                    except LuahostError as error:
+                        _log.warning("%s: %s failed: %s", self.name, name, error.message)
+        await self.end(Stopped(reason or "it was cancelled", kind="aborted"))
+
+    async def end(self, why: LuahostError) -> None:
+        """At once, without asking the script; nothing of it is left then."""
+        self._activations.end(why)
+        with trio.CancelScope(shield=True):
+            await self._gone.wait()
+
+    def _used_cpu(self, cpu_s: float) -> None:
+        for above in self._ancestors():
+            above._activations.charge(cpu_s)
+
+    def _ancestors(self) -> Iterator[Vm]:
+        above = self.parent
+        while above is not None:
+            yield above
+            above = above.parent
+
+    def _over(self) -> None:
+        """Nothing can begin any more, whatever the reason: the same for all below, and the parent's books."""
+        self._resume()
+        self._share.tickets.cancel()
+        for child in list(self._offspring.living.values()):
+            child._activations.end(_parent_ended())
+        if self.parent is not None:
+            self.parent._offspring.ended(self)
+        self._home.nursery.start_soon(self._release)
+
+    async def _release(self) -> None:
+        try:
+            with trio.CancelScope(shield=True):
+                await self._home.pool.close(self._port)
+                for child in list(self._offspring.leaving):
+                    await child._gone.wait()
+        finally:
+            self._home.vms.discard(self)
+            if self.parent is not None:
+                self.parent._offspring.leaving.discard(self)
+            self._gone.set()
+
+    # ── for the host ────────────────────────────────────────────────────────────────────────────────────
+
+    async def begin(
+        self,
+        source: Source,
+        input: Value,
+        *,
+        grants: Iterable[Grant] = (),
+        restore: Value = None,
+        opened: Callable[[Vm], None] | None = None,
+    ) -> None:
+        """Runs the script's top level with its grants in place, restore() if there is something, and init()."""
+        try:
+            for grant in one_of_each(grants):
+                self.grant(grant)
+            if opened is not None:
+                opened(self)
+            spec = {"source": source.lua(), "name": source.name, "input": input}
+            described = await self._activations.run("load", spec)
+            described = described if isinstance(described, dict) else {}
+            has, component = described.get("has"), described.get("id")
+            self._has = dict(has) if isinstance(has, dict) else {}
+            self._component = component if isinstance(component, str) else ""
+            if restore is not None:
+                await self._restore(restore)
+            if self._has.get("init"):
+                await self._activations.run("handler", {"name": "init"})
+            self._begun = True
+        except BaseException as error:
+            await self.end(error if isinstance(error, LuahostError) else Stopped("loading was ended"))
+            raise
+
+    async def _restore(self, snapshot: Value) -> None:
+        if not isinstance(snapshot, dict) or snapshot.keys() != {"component", "version", "state"}:
+            raise ScriptError("restore: what snapshot() gave expected", kind="invalid_input")
+        if snapshot["version"] != SNAPSHOT_VERSION:
+            message = f"restore: version {SNAPSHOT_VERSION} expected, got {snapshot['version']!r}"
+            raise ScriptError(message, kind="version_mismatch")
+        if snapshot["component"] != self._component:
+            message = f"restore: a snapshot of {self._component!r} expected, got one of {snapshot['component']!r}"
+            raise ScriptError(message, kind="component_mismatch")
+        if not self._has.get("restore"):
+            raise ScriptError(f"{self.name} has no restore(value)", kind="not_supported")
+        await self._activations.run("handler", {"name": "restore", "arg": snapshot["state"]})
+
+    def _put_out(self, kind: str, text: str) -> None:
+        self._home.put_out(self.name, kind, text)
+
+
+def _told(value: Value, shape: type[T]) -> T:
+    """What our own code in the VM says, which a broken worker might not."""
+    try:
+        return msgspec.convert(value, shape)
+    except msgspec.ValidationError as error:
+        raise HostFault(f"the worker's answer is none: {error}", kind="worker_lied") from None
+
+
+def _parent_ended() -> Stopped:
+    return Stopped("its parent ended", kind="aborted")

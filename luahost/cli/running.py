@@ -18,11 +18,12 @@ from luahost.cli.terminal import Ends, Printer, say, signal_word, to_json
 from luahost.errors import LuahostError, ScriptError, Stopped
 from luahost.program.outcomes import error_of_no
 from luahost.standing import Standing
+from luahost.values import shown
 from luahost.workers.zygote import Zygote
 
 if TYPE_CHECKING:
     from luahost.program.vm import Vm
-    from luahost.values import Value, shown
+    from luahost.values import Value
 
 
 class Run:

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import json
-import random
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from decoding import (
+    SSE,
+    Reader,
+    Recording,
+    assert_the_same_bytewise_and_at_random_cuts,
+    decoded_in_any_pieces,
+    of_each,
+    outcome,
+    recordings,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from luahost.wire.events import SHOWN, End, Event, Image, Keep, Refusal, Start, Text, Thinking, ToolCall, Usage
+from luahost.wire.events import Event, Image, Keep, Refusal, Start, Text, Thinking, ToolCall, Usage
 from luahost.wire.messages import (
     Cache,
     Conversation,
@@ -28,33 +36,11 @@ from luahost.wire.messages import (
 from luahost.wire.openai_responses import Decoder, encode
 from luahost.wire.wires import wire
 
-RECORDINGS = Path(__file__).parent.parent / "recordings"
-SSE = "text/event-stream"
-
-
-def decode(
-    *pieces: bytes, status: int = 200, content_type: str = SSE, dropped: bool = False, **more: Any
-) -> list[Event]:
-    decoder = Decoder(status=status, content_type=content_type, headers={}, model="asked", **more)
-    events = [event for piece in pieces for event in decoder.feed(piece)]
-    events += decoder.close(dropped)
-    assert decoder.ended and decoder.answered
-    assert decoder.feed(b"data: {}\n\n") == decoder.close() == []
-    assert [type(e) for e in events].count(End) == 1
-    assert isinstance(events[-1], End)
-    seen = any(isinstance(e, SHOWN) for e in events)
-    assert decoder.started_content == seen
-    return events
+decode = Reader(Decoder, SSE, more=b"data: {}\n\n")
 
 
 def event(kind: str, **more: Any) -> bytes:
     return f"event: {kind}\ndata: {json.dumps({'type': kind, **more})}\n\n".encode()
-
-
-def outcome(events: list[Event]) -> tuple[str, str | None]:
-    last = events[-1]
-    assert isinstance(last, End)
-    return last.stop_reason, last.failure.kind if last.failure else None
 
 
 def message(text: str, **more: Any) -> dict[str, Any]:
@@ -119,29 +105,6 @@ def joined(events: list[Event]) -> list[Event]:
 # ---- recordings
 
 
-class Recording:
-    def __init__(self, name: str, status: int, content_type: str, data: bytes) -> None:
-        self.name, self.status, self.content_type, self.data = name, status, content_type, data
-
-    def decode(self, *pieces: bytes, **more: Any) -> list[Event]:
-        return decode(*pieces, status=self.status, content_type=self.content_type, **more)
-
-
-def recordings() -> list[Recording]:
-    found = []
-    for directory in ("aimock", "llama-server-bigram"):
-        for line in (RECORDINGS / directory / "index.jsonl").read_text().splitlines():
-            row = json.loads(line)
-            if not row["url"].endswith("/v1/responses"):
-                continue
-            for ending in ("json", "sse"):
-                file = RECORDINGS / directory / f"{row['case']}.{ending}"
-                if file.exists():
-                    kind = row["response_headers"].get("content-type", "")
-                    found.append(Recording(f"{directory}/{row['case']}", row["status"], kind, file.read_bytes()))
-    return found
-
-
 # And what aimock does not say: shapes of OpenAI's own, each whole and as its stream.
 MADE = {
     "reasoned_call": [reasoning(), call(arguments='{"x":1}')],
@@ -159,35 +122,28 @@ USAGE = {
     "output_tokens_details": {"reasoning_tokens": 5},
     "total_tokens": 16,
 }
-ALL = recordings()
+ALL = recordings(decode, "/v1/responses$", ("aimock", "llama-server-bigram"))
 ALL += [
-    Recording(f"made/{name}", 200, "application/json", body(*items, usage=USAGE)) for name, items in MADE.items()
+    Recording(f"made/{name}", 200, {"content-type": "application/json"}, body(*items, usage=USAGE), decode)
+    for name, items in MADE.items()
 ]
-ALL += [Recording(f"made/{name}_stream", 200, SSE, stream(*items, usage=USAGE)) for name, items in MADE.items()]
+ALL += [
+    Recording(f"made/{name}_stream", 200, {"content-type": SSE}, stream(*items, usage=USAGE), decode)
+    for name, items in MADE.items()
+]
 STREAMS = [r for r in ALL if r.content_type.startswith(SSE)]
 BY_NAME = {r.name: r for r in ALL}
 assert len(STREAMS) >= 18
 
 
-def names(of: list[Recording]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("recording", of, ids=[r.name for r in of])
-
-
-@names(ALL)
+@of_each(ALL)
 def test_a_recording_decodes_the_same_whole_bytewise_and_at_random_cuts(recording: Recording) -> None:
-    data = recording.data
-    whole = recording.decode(data)
-    assert recording.decode(*(data[i : i + 1] for i in range(len(data)))) == whole
-    rnd = random.Random(recording.name)
-    for _ in range(10):
-        cuts = sorted(rnd.randrange(len(data) + 1) for _ in range(rnd.randrange(1, 8)))
-        pieces = [data[a:b] for a, b in zip([0, *cuts], [*cuts, len(data)], strict=True)]
-        assert recording.decode(*pieces) == whole
+    assert_the_same_bytewise_and_at_random_cuts(recording)
 
 
-@names(STREAMS)
+@of_each(STREAMS)
 def test_s13_a_stream_cut_at_every_byte_is_a_prefix_and_incomplete(recording: Recording) -> None:
-    data, whole = recording.data, recording.decode(recording.data)
+    data, whole = recording.body, recording.decode(recording.body)
     dropped = len(data) % 2 == 0
     complete = outcome(whole)[0] != "stream_incomplete"
     for cut in range(len(data)):
@@ -203,8 +159,8 @@ def test_s13_a_stream_cut_at_every_byte_is_a_prefix_and_incomplete(recording: Re
 
 @pytest.mark.parametrize("name", [n for n in BY_NAME if f"{n}_stream" in BY_NAME and "cut" not in n])
 def test_a_stream_and_its_whole_response_say_the_same(name: str) -> None:
-    whole, streamed = joined(BY_NAME[name].decode(BY_NAME[name].data)), BY_NAME[f"{name}_stream"]
-    said = joined(streamed.decode(streamed.data))
+    whole, streamed = joined(BY_NAME[name].decode(BY_NAME[name].body)), BY_NAME[f"{name}_stream"]
+    said = joined(streamed.decode(streamed.body))
     ids = {"id", "model"}
 
     def shape(events: list[Event]) -> list[Any]:
@@ -241,7 +197,7 @@ EXPECTED = {
 @pytest.mark.parametrize("name", EXPECTED)
 def test_recordings_end_as_they_should(name: str) -> None:
     recording = BY_NAME[f"aimock/responses_{name}"]
-    assert outcome(recording.decode(recording.data)) == EXPECTED[name]
+    assert outcome(recording.decode(recording.body)) == EXPECTED[name]
 
 
 # ---- the tables of §2.5
@@ -391,12 +347,7 @@ VALUES = st.recursive(
     st.booleans(),
 )
 def test_random_bytes_never_raise_and_end_exactly_once(pieces: list[bytes], status: int, dropped: bool) -> None:
-    whole = b"".join(pieces)
-    events = decode(*pieces, status=status, dropped=dropped)
-    assert events == decode(whole, status=status, dropped=dropped)
-    assert events == decode(*(whole[i : i + 1] for i in range(len(whole))), status=status, dropped=dropped)
-    for each in events:
-        msgspec.json.encode(each)
+    decoded_in_any_pieces(decode, pieces, status=status, dropped=dropped)
 
 
 # ---- encode
@@ -423,7 +374,7 @@ FULL = Conversation(
 def test_encode_writes_the_whole_conversation_as_the_wire_wants_it() -> None:
     options = Options(model="gpt-5.4", stream=True, max_tokens=900, thinking="high", tool_choice="f")
     request = encode(FULL, options)
-    assert (request.method, request.path, request.dropped) == ("POST", "/v1/responses", [])
+    assert (request.method, request.path, request.dropped) == ("POST", "/v1/responses$", [])
     assert json.loads(request.body) == {
         "model": "gpt-5.4",
         "store": False,

@@ -6,13 +6,17 @@ how it ended. Never prompt text, never a key, never a header: arguments are ther
 
 from __future__ import annotations
 
+import hashlib
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import msgspec
+
+from luahost.gate.grants import Grant
+from luahost.gate.permits import Action
+from luahost.gate.rules import Refusal
 
 
 class Record(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -76,6 +80,46 @@ class Journal:
         if self._file is not None:
             self._file.close()
 
-    @staticmethod
-    def now_s() -> float:
-        return time.time()
+
+class Trail:
+    """One VM's records in the journal. `now_s` tells the time of day."""
+
+    def __init__(self, journal: Journal, vm: str, now_s: Callable[[], float]) -> None:
+        self._journal, self._vm, self._now_s = journal, vm, now_s
+
+    def record(  # noqa: PLR0917 - a decision is that much
+        self,
+        op: str,
+        capability: str,
+        args: msgspec.Raw,
+        refusal: Refusal | None,
+        action: Action | None = None,
+        grant: Grant | None = None,
+    ) -> Record:
+        """A decision of the gate; not written yet."""
+        record = Record(
+            ts=self._now_s(),
+            seq=self._journal.next_seq(),
+            vm=self._vm,
+            capability=capability,
+            action=op,
+            decision="allow" if refusal is None else "deny",
+            rule="granted" if refusal is None else refusal.rule,
+            args_sha256=hashlib.sha256(args).hexdigest(),
+        )
+        if refusal is not None:
+            record.error_kind = refusal.kind
+        if action is not None:
+            for name, value in action.about().items():
+                setattr(record, name, value or "")
+        if grant is not None:
+            record.grant, record.grant_ids = str(grant), [each.id for each in grant.chain()]
+        return record
+
+    def told(self, **fields: Any) -> None:
+        """A decision that was made elsewhere than on the ladder."""
+        decision = {"decision": "allow", "rule": "granted", **fields}
+        self.write(Record(ts=self._now_s(), seq=self._journal.next_seq(), vm=self._vm, **decision))
+
+    def write(self, record: Record) -> None:
+        self._journal.write(record)

@@ -22,10 +22,11 @@ EVENT_BYTES = 100
 
 
 class OpenCall:
-    """One call under way: how it is cancelled, and its stream if it has one."""
+    """How it is cancelled, and its stream if it has one. `send(id, pieces)` takes a batch to the script."""
 
-    def __init__(self, call: frames.Call) -> None:
+    def __init__(self, call: frames.Call, send: Callable[[int, list[Piece]], None]) -> None:
         self.id, self.task, self.op = call.id, call.task, call.op.decode(errors="replace")
+        self.args, self._send = call.args, send
         self.scope = trio.CancelScope()  # the act; cancelled when the gate ends the call
         self.life = trio.CancelScope()  # the act and its reply; cancelled when nobody waits any more
         self.over: trio.Event | None = None  # nobody waits any more: set when nothing of it is left
@@ -46,7 +47,8 @@ class OpenCall:
 
     # The stream: one batch at a time is with the script; what comes meanwhile waits for its acknowledgement.
 
-    async def emit(self, piece: Piece, send: Callable[[list[Piece]], None]) -> bool:
+    async def emit(self, piece: Piece) -> bool:
+        """One more piece for the script; whether it wants the next."""
         if isinstance(piece, str):
             self.said.append(piece)
             self._waiting_bytes += len(piece)
@@ -55,20 +57,20 @@ class OpenCall:
                 self.said.append(piece["text"])
             self._waiting_bytes += EVENT_BYTES + sum(len(v) for v in piece.values() if isinstance(v, str | bytes))
         self._waiting.append(piece)
-        self._flush(send)
+        self._flush()
         if not isinstance(piece, str) and piece["type"] == "retry":
-            await self.drain(send)  # a script that wants no further attempt says so before there is one
+            await self.drain()  # a script that wants no further attempt says so before there is one
         while self._go_on and self._unacked and self._waiting_bytes > STREAM_AHEAD_BYTES:
             await self._changed.wait()
-            self._flush(send)
+            self._flush()
         return self._go_on
 
-    async def drain(self, send: Callable[[list[Piece]], None]) -> None:
+    async def drain(self) -> None:
         """Until the script has taken everything."""
-        self._flush(send)
+        self._flush()
         while self._unacked:
             await self._changed.wait()
-            self._flush(send)
+            self._flush()
 
     async def taken(self) -> None:
         """Until the batch that is with the script is acknowledged."""
@@ -81,8 +83,8 @@ class OpenCall:
         self._changed.set()
         self._changed = trio.Event()
 
-    def _flush(self, send: Callable[[list[Piece]], None]) -> None:
+    def _flush(self) -> None:
         if self._waiting and self._go_on and not self._unacked:
             batch, self._waiting, self._waiting_bytes = self._waiting, [], 0
             self._unacked = True
-            send(batch)
+            self._send(self.id, batch)

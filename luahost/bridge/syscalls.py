@@ -1,7 +1,7 @@
 """THE table: every operation a VM can ask for, what its arguments look like, and which grant it needs.
 
 A row without a capability is answered for every script. A row with one is answered by the deny stub until a
-grant of that kind puts the act in its place (calls.py). Nothing that is not in this table happens.
+grant of that kind puts the act in its place (ladder.py). Nothing that is not in this table happens.
 """
 
 from __future__ import annotations

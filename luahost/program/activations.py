@@ -72,7 +72,7 @@ class Activations:
         """Starts the script at an entry (load, run, request, handler) and waits for what comes of it."""
         if self.ended is not None:
             raise self.ended
-        now_s = self._bridge.share.world.now_s
+        now_s = self._bridge.now_s
         try:
             message = frames.start(self.last + 1, entry, arg, now_s())
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
@@ -144,7 +144,7 @@ class Activations:
     def _abandon(self, task: int) -> None:
         """Nobody waits for the task any more: its calls end now, its coroutine too or else its worker."""
         self._bridge.drop(task)
-        self._port.send(frames.cancel(task, self._bridge.share.world.now_s()))
+        self._port.send(frames.cancel(task, self._bridge.now_s()))
         self._nursery.start_soon(self._insist, self._port.steps_done + self._port.steps_open)
 
     async def _insist(self, steps: int) -> None:
@@ -173,7 +173,7 @@ class Activations:
             elif isinstance(want, frames.Drop):
                 self._bridge.forget(want.id)
             elif isinstance(want, frames.More):
-                self._port.send(frames.go_on(self._bridge.share.world.now_s()))
+                self._port.send(frames.go_on(self._bridge.now_s()))
             else:
                 usage = self.usage
                 spent_s = max(0, want.cpu_us) / 1e6

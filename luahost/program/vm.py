@@ -16,7 +16,8 @@ import msgspec
 import trio
 
 from luahost.bridge.calls import Bridge
-from luahost.bridge.journal import Journal
+from luahost.bridge.journal import Journal, Trail
+from luahost.bridge.ladder import Ladder
 from luahost.config import one_of_each, read_script
 from luahost.errors import ConfigError, Exhausted, HostFault, LuahostError, ScriptError, Stopped
 from luahost.gate.grants import Grant
@@ -90,7 +91,8 @@ class Vm:
         self._home, self._port, self._share = home, port, share
         share.depth = self.depth
         share.program, share.tickets = self, Tickets(home.nursery, limits.value_bytes)
-        self._bridge = Bridge(name, share, port, home.nursery, home.journal)
+        self._ladder = Ladder(name, share, Trail(home.journal, name, home.world.now_s))
+        self._bridge = Bridge(self._ladder, port, home.nursery)
         self._activations = Activations(
             self._bridge, port, limits, home.nursery, self._put_out, self._over, self._used_cpu
         )
@@ -112,24 +114,24 @@ class Vm:
         Calls under way go on under the grant they began with; revoke first to end them. What children were handed
         on from the grant that is replaced ends. A child takes only what its parent delegates.
         """
-        if self.parent is not None and not self.parent._bridge.holdings.gave(grant):
+        if self.parent is not None and not self.parent._ladder.holdings.gave(grant):
             raise ConfigError(
                 f"grant {grant}: {self.name} is a child; vm.parent.delegate({grant.kind!r}) makes what it can hold",
                 kind="capability_widening",
             )
-        self._bridge.grant(grant)
+        self._ladder.grant(grant)
 
     def revoke(self, kind: str) -> None:
         """Takes the grant of this kind away, here and from all below, for good; ends the calls under way.
 
         Nothing happens if there is none.
         """
-        self._bridge.revoke(kind)
+        self._ladder.revoke(kind)
         for child in self._offspring.living.values():
             child._cut(kind)
 
     def _cut(self, kind: str) -> None:
-        self._bridge.cut(kind, "the grant it was handed on from was revoked")
+        self._ladder.cut(kind, "the grant it was handed on from was revoked")
         for child in self._offspring.living.values():
             child._cut(kind)
 
@@ -138,7 +140,7 @@ class Vm:
 
         ConfigError (capability_widening) when this VM holds none, or a narrower one.
         """
-        return self._bridge.holdings.delegate(kind, constraints)
+        return self._ladder.holdings.delegate(kind, constraints)
 
     @property
     def grants(self) -> Mapping[str, Grant]:
@@ -149,7 +151,7 @@ class Vm:
     def usage(self) -> Usage:
         """What the VM has used so far; a copy."""
         usage = msgspec.structs.replace(self._activations.usage)
-        usage.calls, usage.denied = self._bridge.calls, self._bridge.denied
+        usage.calls, usage.denied = self._bridge.calls, self._ladder.denied
         return usage
 
     @property
@@ -420,7 +422,7 @@ class Vm:
             usage=self.usage,
             grants={
                 kind: Held(str(grant), grant.is_revoked or taken, grant.usage(), grant.remaining())
-                for kind, (grant, taken) in self._bridge.holdings.ever().items()
+                for kind, (grant, taken) in self._ladder.holdings.ever().items()
             },
             over=ended is not None,
             error=self._error or (ended.message if ended is not None and ended.kind != "closed" else ""),

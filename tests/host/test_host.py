@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 from trio_tests import children, in_trio
@@ -24,6 +25,7 @@ from luahost import (
     Source,
     Stopped,
 )
+from luahost.bridge.syscalls import SYSCALLS
 
 # ── shapes ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -268,6 +270,27 @@ async def test_nothing_a_script_says_moves_a_cursor_or_forges_a_line() -> None:
         ("log.error", "x\\nERROR forged"),
         ("log.info", "y"),
     ]
+
+
+@in_trio
+async def test_a_bug_of_ours_ends_the_call_it_is_in_and_not_the_host() -> None:
+    def broken(share: object, args: object) -> object:
+        raise KeyError("a bug")
+
+    row = SYSCALLS["caps"]
+    async with Host() as host:
+        vm = await host.load(Source("return function() return orcs.caps() end"))
+        SYSCALLS["caps"] = msgspec.structs.replace(row, act=broken)
+        try:
+            no = await vm.run()
+        finally:
+            SYSCALLS["caps"] = row
+        assert (no["ok"], no["error_kind"], no["error"]) == (
+            False,
+            "internal",
+            "the host failed in caps (KeyError)",
+        )
+        assert await vm.run() == {}
 
 
 # ── cancel and close ────────────────────────────────────────────────────────────────────────────────────

@@ -36,7 +36,8 @@ from trio_tests import descriptors
 
 from luahost import Grant, Limits, Provider
 from luahost.bridge.calls import Bridge
-from luahost.bridge.journal import Journal
+from luahost.bridge.journal import Journal, Trail
+from luahost.bridge.ladder import Ladder
 from luahost.ops.world import Share, World
 from luahost.transport.settings import TransportSettings
 from luahost.vm import frames
@@ -125,8 +126,9 @@ class Vm:
         self._last = 0
         self._waiting: dict[int, tuple[trio.Event, list[Any]]] = {}
         self.grant = grant
-        self.bridge = Bridge("vm", Share(world, {}, None), self, nursery, Journal(None))  # type: ignore[arg-type]
-        self.bridge.grant(grant)
+        ladder = Ladder("vm", Share(world, {}, None), Trail(Journal(None), "vm", world.now_s))
+        ladder.grant(grant)
+        self.bridge = Bridge(ladder, self, nursery)  # type: ignore[arg-type]
 
     async def call(self, prompt: str, cut_s: float, streamed: bool, **opts: Any) -> dict[str, Any] | None:
         """The result; None when nobody waited for it any more after `cut_s`."""
@@ -169,8 +171,8 @@ def test_many_calls_with_faults_and_cancels_leave_nothing() -> None:
 
     async def one(vm: Vm) -> None:
         if rng.random() < 0.005:
-            vm.bridge.revoke("llm")
-            vm.bridge.grant(vm.grant)
+            vm.bridge.ladder.revoke("llm")
+            vm.bridge.ladder.grant(vm.grant)
         result = await vm.call(
             "x" * rng.choice([2] * 9 + [70_000]),
             cut_s=rng.expovariate(200) if rng.random() < 0.3 else 60.0,

@@ -374,7 +374,7 @@ FULL = Conversation(
 def test_encode_writes_the_whole_conversation_as_the_wire_wants_it() -> None:
     options = Options(model="gpt-5.4", stream=True, max_tokens=900, thinking="high", tool_choice="f")
     request = encode(FULL, options)
-    assert (request.method, request.path, request.dropped) == ("POST", "/v1/responses$", [])
+    assert (request.method, request.path, request.dropped) == ("POST", "/v1/responses", [])
     assert json.loads(request.body) == {
         "model": "gpt-5.4",
         "store": False,

@@ -1,15 +1,23 @@
-"""The command as a process: run it, or start it and look at the processes it made. Real ones, nothing mocked."""
+"""The command: as a process that is run, or started and looked at with those it made; or its main() in this one.
+
+Nothing is mocked in either. `luahost` is what a person meets; `said` is for the many cases of one claim, where
+another process would only import everything once more.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import NamedTuple
+from unittest import mock
 
+from luahost.cli import main
 from luahost.testing import LoopbackServer
 
 TOP = Path(__file__).resolve().parent.parent
@@ -40,6 +48,33 @@ def luahost(*words: str, cwd: Path, stdin: str = "", env: dict[str, str] | None 
         check=False,
     )
     return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
+
+
+def said(*words: str, cwd: Path, stdin: str = "", env: dict[str, str] | None = None) -> Ran:
+    """What main() returns, and what it writes to the descriptors of its streams; its handlers of signals are undone."""
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    with contextlib.ExitStack() as stack:
+        streams = [
+            stack.enter_context(TemporaryFile("w+", encoding="utf-8", errors="surrogateescape")) for _ in range(3)
+        ]
+        streams[0].write(stdin), streams[0].seek(0)
+        stack.enter_context(contextlib.chdir(cwd))
+        stack.enter_context(mock.patch.dict(os.environ, environment(**(env or {})), clear=True))
+        for name, stream in zip(("stdin", "stdout", "stderr"), streams, strict=True):
+            stack.enter_context(mock.patch.object(sys, name, stream))
+        try:
+            code = main(list(words))
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+        written = []
+        for stream in streams[1:]:
+            stream.flush()
+            written.append(os.pread(stream.fileno(), 1 << 20, 0).decode())
+    return Ran(code, *written)
 
 
 def start(*words: str, cwd: Path) -> subprocess.Popen[bytes]:

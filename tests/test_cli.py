@@ -1,4 +1,7 @@
-"""The command, as a person meets it: real processes, a real model server on loopback, what is printed."""
+"""The command, as a person meets it: real processes, a real model server on loopback, what is printed.
+
+Where one claim has many cases they are said in this process; that a process says the same is a claim of its own.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
-from command import COMMAND, Ran, config_for, descendants, environment, luahost, start, wait_gone
+from command import COMMAND, config_for, descendants, environment, luahost, said, start, wait_gone
 from servers import FaultServer, html_instead_of_json, unused_port
 
 from luahost.cli import asking, given, main
@@ -159,23 +161,21 @@ BAD: dict[str, tuple[int, str, list[str]]] = {
 
 
 @pytest.fixture(scope="module")
-def bad(here: Path) -> Iterator[dict[str, Future[Ran]]]:
-    """All of them at once: most of a short command is waiting."""
+def servers(here: Path) -> Iterator[None]:
+    """The configurations of two providers that are no good."""
     (here / "closed.toml").write_text(
         f'provider = "gone"\n[providers.gone]\nbase_url = "http://127.0.0.1:{unused_port()}"\nmodel = "m"\n'
     )
-    with FaultServer(html_instead_of_json) as server, ThreadPoolExecutor(4) as pool:
+    with FaultServer(html_instead_of_json) as server:
         config_for(server, here / "html.toml")
-        yield {
-            name: pool.submit(luahost, *words, cwd=here, stdin="{" if "stdin" in name else "")
-            for name, (_, _, words) in BAD.items()
-        }
+        yield
 
 
+@pytest.mark.usefixtures("servers")
 @pytest.mark.parametrize("name", BAD)
-def test_bad_input_is_one_clear_line_and_its_exit_code(name: str, bad: dict[str, Future[Ran]]) -> None:
-    code, pattern, _ = BAD[name]
-    ran = bad[name].result()
+def test_bad_input_is_one_clear_line_and_its_exit_code(name: str, here: Path) -> None:
+    code, pattern, words = BAD[name]
+    ran = said(*words, cwd=here, stdin="{" if "stdin" in name else "")
     assert ran.code == code, ran
     assert ran.out == ""
     assert ran.err.count("\n") == 1, ran.err
@@ -183,8 +183,14 @@ def test_bad_input_is_one_clear_line_and_its_exit_code(name: str, bad: dict[str,
     assert re.search(pattern, ran.err), ran.err
 
 
-def test_a_broken_sessions_file_stays_as_it_is(here: Path, bad: dict[str, Future[Ran]]) -> None:
-    bad["broken sessions"].result()
+@pytest.mark.parametrize("name", ["failing script", "wrong JSON on stdin", "no grant", "no CPU", "missing file"])
+def test_a_process_says_and_returns_the_same(name: str, here: Path) -> None:
+    words, stdin = BAD[name][2], "{" if "stdin" in name else ""
+    assert luahost(*words, cwd=here, stdin=stdin) == said(*words, cwd=here, stdin=stdin)
+
+
+def test_a_broken_sessions_file_stays_as_it_is(here: Path) -> None:
+    assert said(*BAD["broken sessions"][2], cwd=here).code == 2
     assert (here / "broken.sessions").read_text() == '{"s": [{"role": "robot"}]}'
 
 
@@ -215,7 +221,7 @@ def test_with_json_stdout_is_the_result_alone_on_one_line(here: Path) -> None:
 )
 def test_a_result_is_a_text_as_it_is_or_json(tmp_path: Path, script: str, words: list[str], out: str) -> None:
     (tmp_path / "s.lua").write_text(script)
-    assert luahost("run", "s.lua", *words, cwd=tmp_path) == (0, out, "")
+    assert said("run", "s.lua", *words, cwd=tmp_path) == (0, out, "")
 
 
 def test_a_line_that_was_left_open_is_ended_before_the_result(here: Path, config: str) -> None:
@@ -240,15 +246,15 @@ def test_input_is_json_a_file_or_stdin(tmp_path: Path, words: list[str], stdin: 
     (tmp_path / "data.json").write_bytes(b'\xef\xbb\xbf{"k": "\xc3\xa9"}')
     (tmp_path / "data.txt").write_text('{"k": text}')
     (tmp_path / "data.bin").write_bytes(b"\xff")
-    assert luahost("run", "s.lua", "--json", *words, cwd=tmp_path, stdin=stdin) == (0, out + "\n", "")
+    assert said("run", "s.lua", "--json", *words, cwd=tmp_path, stdin=stdin) == (0, out + "\n", "")
 
 
 def test_a_script_with_a_byte_order_mark_runs(here: Path) -> None:
-    assert luahost("run", "bom.lua", cwd=here) == (0, "with a byte order mark\n", "")
+    assert said("run", "bom.lua", cwd=here) == (0, "with a byte order mark\n", "")
 
 
 def test_a_failed_call_as_result_is_printed_and_decides_the_exit_code(here: Path) -> None:
-    ran = luahost("run", "refused.lua", "--json", cwd=here)
+    ran = said("run", "refused.lua", "--json", cwd=here)
     assert ran.code == 3
     assert json.loads(ran.out)["error_kind"] == "permission_denied"
     assert ran.err.startswith("luahost: llm denied: ") and ran.err.count("\n") == 1
@@ -257,7 +263,7 @@ def test_a_failed_call_as_result_is_printed_and_decides_the_exit_code(here: Path
 def test_output_over_the_limit_is_dropped_and_said(here: Path) -> None:
     (here / "much.toml").write_text("[limits]\noutput_bytes = 10\n")
     (here / "much.lua").write_text('print(("x"):rep(20))')
-    ran = luahost("run", "much.lua", "--config", "much.toml", cwd=here)
+    ran = said("run", "much.lua", "--config", "much.toml", cwd=here)
     assert (ran.code, ran.out) == (0, "x" * 10 + "\n")
     assert ran.err == "luahost: 11 bytes of output were dropped: over the limit of 10\n"
 
@@ -287,8 +293,8 @@ def test_a_grant_on_the_command_line_replaces_the_files_of_the_same_kind(here: P
     path = str(config_for(echo, here / "granted.toml"))
     with open(path, "a") as file:
         file.write('[[grants]]\nkind = "llm"\nmax_calls = 0\n')
-    assert luahost("run", "ask.lua", "--config", path, cwd=here).code == 4
-    ran = luahost("run", "ask.lua", "--config", path, "--grant", "llm:max_calls=1", cwd=here)
+    assert said("run", "ask.lua", "--config", path, cwd=here).code == 4
+    ran = said("run", "ask.lua", "--config", path, "--grant", "llm:max_calls=1", cwd=here)
     assert ran == (0, "You said: hi\n", "")
 
 
@@ -298,8 +304,8 @@ def test_provider_and_model_are_for_calls_that_name_none(here: Path, echo: EchoM
     )
     (here / "model.lua").write_text('return orcs.llm("hi").model')
     command = ["run", "model.lua", "--grant", "llm", "--config", "two.toml", "--provider", "mine"]
-    assert luahost(*command, cwd=here).out == "own\n"
-    assert luahost(*command, "--model", "given", cwd=here).out == "given\n"
+    assert said(*command, cwd=here).out == "own\n"
+    assert said(*command, "--model", "given", cwd=here).out == "given\n"
 
 
 def test_memory_and_isolation_reach_the_vm(here: Path) -> None:
@@ -319,7 +325,7 @@ def test_sessions_are_loaded_before_and_written_after_also_when_the_script_faile
     link.symlink_to(real)
     command = ["run", "once.lua", "--grant", "llm", "--config", config, "--sessions", str(link)]
     for turns in (1, 2):
-        assert luahost(*command, cwd=here).code == 1
+        assert said(*command, cwd=here).code == 1
         assert len(json.loads(real.read_text())["sessions"]["s"]["messages"]) == 2 * turns
     assert len(echo.requests[-1].body["messages"]) == 3  # the first turn was sent along with the second
     assert link.is_symlink()
@@ -348,7 +354,7 @@ def test_the_audit_has_a_line_for_each_decision_and_neither_key_nor_prompt(here:
         path.write_text(path.read_text() + 'key_env = "ECHO_KEY"\n')
         command = ["run", "once.lua", "--config", str(path), "--audit", str(audit), "--debug", "--sessions"]
         for grant in (["--grant", "llm"], []):
-            ran = luahost(*command, str(tmp_path / "s.json"), *grant, cwd=here, env={"ECHO_KEY": key})
+            ran = said(*command, str(tmp_path / "s.json"), *grant, cwd=here, env={"ECHO_KEY": key})
             assert ran.code == 1 and key not in ran.out + ran.err
         assert model.calls == 1
     lines = [json.loads(line) for line in audit.read_text().splitlines()]
@@ -385,6 +391,7 @@ def slow(here: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
             process.communicate()
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("number", "code", "word"),
     [
@@ -500,9 +507,9 @@ def test_a_start_imports_only_what_it_needs(here: Path, words: list[str], loaded
 
 def test_check_names_the_capabilities_and_runs_nothing(here: Path) -> None:
     (here / "names.lua").write_text('while true do orcs.llm("x") orcs["llm_ping"]() orcs.log("info", "y") end')
-    ran = luahost("check", "names.lua", cwd=here)
+    ran = said("check", "names.lua", cwd=here)
     assert ran == (0, "names.lua: syntax ok; names: llm (orcs.llm, orcs.llm_ping)\n", "")
-    assert luahost("check", "one.lua", cwd=here).out == "one.lua: syntax ok; names no capability\n"
+    assert said("check", "one.lua", cwd=here).out == "one.lua: syntax ok; names no capability\n"
 
 
 def test_the_lexer_skips_strings_and_comments_and_says_what_it_cannot_follow() -> None:
@@ -523,27 +530,27 @@ def test_providers_tells_key_and_reachability_and_never_the_key(tmp_path: Path, 
         path.read_text() + 'key_env = "ECHO_KEY"\n'
         f'[providers.gone]\nbase_url = "http://127.0.0.1:{unused_port()}"\nkey_env = "GONE_KEY"\n'
     )
-    ran = luahost("providers", "--config", str(path), cwd=tmp_path, env={"ECHO_KEY": "sk-secret"})
+    ran = said("providers", "--config", str(path), cwd=tmp_path, env={"ECHO_KEY": "sk-secret"})
     rows = {line.split()[0]: line for line in ran.out.splitlines()}
     assert ran.code == 0 and ran.err == "" and "sk-secret" not in ran.out
     assert re.fullmatch(rf"echo \(default\)\s+openai\s+{echo.url}\s+yes\s+yes, \d+ ms\s*", rows["echo"])
     assert re.search(r"no: GONE_KEY is not set\s+no: connection_refused\s*$", rows["gone"])
     assert "none needed" in rows["ollama"]
-    assert "not asked" in luahost("providers", "--no-ping", cwd=tmp_path).out
+    assert "not asked" in said("providers", "--no-ping", cwd=tmp_path).out
 
 
 def test_providers_says_whether_the_key_is_taken(tmp_path: Path) -> None:
     with EchoModel(key="sk-right") as keyed:
         path = config_for(keyed, tmp_path / "c.toml")
         path.write_text(path.read_text() + 'key_env = "ECHO_KEY"\n')
-        said = {
-            key: luahost("providers", "--config", str(path), cwd=tmp_path, env=env).out
+        told = {
+            key: said("providers", "--config", str(path), cwd=tmp_path, env=env).out
             for key, env in {"": {}, "wrong": {"ECHO_KEY": "sk-wrong"}, "right": {"ECHO_KEY": "sk-right"}}.items()
         }
-    assert "yes; it wants a key" in said[""]
-    assert "yes; it does not accept the key" in said["wrong"]
-    assert re.search(r"yes, \d+ ms", said["right"])
-    assert not any("sk-" in text for text in said.values())
+    assert "yes; it wants a key" in told[""]
+    assert "yes; it does not accept the key" in told["wrong"]
+    assert re.search(r"yes, \d+ ms", told["right"])
+    assert not any("sk-" in text for text in told.values())
 
 
 # ── doctor ──────────────────────────────────────────────────────────────────────────────────────────────────

@@ -13,7 +13,9 @@ from third_party import _wiremock, aimock, llama, wiremock  # noqa: E402, F401 -
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """`-m servers` are the tests against servers that other people wrote."""
+    """`-m servers` are the tests against servers that other people wrote; all of attacks/ says how soon something ends."""
     for item in items:
+        if item.path.parent == HERE / "attacks":
+            item.add_marker(pytest.mark.alone)
         if third_party.are_used_by(item):
             item.add_marker(pytest.mark.servers)

@@ -42,6 +42,7 @@ def get(server: FaultServer) -> tuple[int, dict[str, str], bytes]:
         connection.close()
 
 
+@pytest.mark.alone
 def test_status_redirect_and_html_are_whole_answers_on_a_connection_that_stays() -> None:
     handlers = [status(429, b"slow", {"Retry-After": "2"}), redirect("http://other/"), html_instead_of_json]
     with FaultServer(sequence(handlers)) as server:
@@ -61,6 +62,7 @@ def test_status_redirect_and_html_are_whole_answers_on_a_connection_that_stays()
         assert server.open_connections == 0
 
 
+@pytest.mark.alone
 def test_hang_never_answers_and_close_ends_it_within_100_ms() -> None:
     with FaultServer(hang) as server:
         connection = connect(server)
@@ -74,6 +76,7 @@ def test_hang_never_answers_and_close_ends_it_within_100_ms() -> None:
         connection.close()
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("handler", [hang, drip_sse(None, 0.01), drip_sse(None, 30)])
 def test_the_time_at_which_the_peer_closed_is_measured(handler: object) -> None:
     with FaultServer(handler) as server:  # type: ignore[arg-type]
@@ -92,6 +95,7 @@ def test_the_time_at_which_the_peer_closed_is_measured(handler: object) -> None:
         connection.close()
 
 
+@pytest.mark.alone
 def test_a_handler_can_measure_it_too_even_past_unread_bytes() -> None:
     waited: list[float] = []
 

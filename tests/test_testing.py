@@ -229,6 +229,7 @@ def test_the_same_request_gets_the_same_bytes(echo: EchoModel) -> None:
     assert len(bodies) == 1
 
 
+@pytest.mark.alone
 def test_the_delay_lies_between_pieces() -> None:
     with EchoModel(delay_s=0.05) as echo:
         start = time.monotonic()
@@ -484,6 +485,7 @@ def test_a_client_that_leaves_a_fast_stream_leaves_no_trace(capfd: pytest.Captur
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.alone
 def test_close_ends_streams_and_idle_connections_within_100_ms() -> None:
     echo = EchoModel(delay_s=30).start()
     streaming, idle, blocked = connect(echo), connect(echo), connect(echo)
@@ -506,6 +508,7 @@ def test_close_ends_streams_and_idle_connections_within_100_ms() -> None:
     response.close()
 
 
+@pytest.mark.alone
 def test_close_ends_a_stream_whose_client_does_not_read() -> None:
     body = json.dumps(asked("x", stream=True)).encode()
     with EchoModel(reply=lambda _: "word " * 20_000) as echo, socket.socket() as sock:

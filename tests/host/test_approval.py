@@ -110,6 +110,7 @@ async def test_a_yes_for_a_time_is_for_the_same_thing_of_the_same_vm(tmp_path: P
         assert len(asked.requests) == 5, "its time is over"
 
 
+@pytest.mark.alone
 @in_trio
 async def test_several_wait_at_once_and_a_revoke_a_cancel_and_an_expiry_end_the_wait() -> None:
     asked = Asked(AllowOnce(), wait_s=30)

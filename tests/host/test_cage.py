@@ -215,6 +215,7 @@ def test_a_worker_sees_no_environment_and_no_descriptor_but_its_socket(caged: di
 # ── what it can make of the host ────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("speech", "said"),
     [

@@ -18,6 +18,8 @@ from trio_tests import in_trio
 from luahost import Config, Grant, Host, Limits, LuahostError, Provider, Source
 from luahost.program.vm import Vm
 
+pytestmark = pytest.mark.alone
+
 ENDS_S = 0.1
 TRIES = 3
 """On a machine that is busy with others, one of so many tries ends in time, and none takes ten times as long."""

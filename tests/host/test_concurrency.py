@@ -26,6 +26,7 @@ ENDS = {
 }
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("stream", [False, True], ids=["before the first byte", "in the stream"])
 def test_the_call_of_what_is_ended_ends_at_once(end: str, stream: bool) -> None:
@@ -160,6 +161,7 @@ async def test_large_calls_of_one_step_all_arrive() -> None:
             assert await vm.run() == 6
 
 
+@pytest.mark.alone
 @in_trio
 async def test_a_vm_that_is_killed_in_one_strand_ends_the_calls_of_all() -> None:
     with FaultServer(hang) as server:
@@ -201,6 +203,7 @@ async def test_a_revoke_ends_the_calls_of_all_strands_and_the_strands_go_on() ->
     assert answers == ["capability_revoked"] * 3
 
 
+@pytest.mark.alone
 @in_trio
 async def test_the_end_of_a_run_by_its_wall_clock_ends_all_strands() -> None:
     with FaultServer(hang) as server:

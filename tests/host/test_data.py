@@ -97,6 +97,7 @@ def test_no_yaml_costs_more_than_its_length_or_makes_anything_but_values(name: s
     test()
 
 
+@pytest.mark.alone
 @in_trio
 async def test_who_is_cancelled_does_not_wait_for_a_document_to_be_read() -> None:
     slow = "---\na: " + "1:" * 30000 + "1\n---\n"
@@ -130,6 +131,7 @@ async def test_a_files_front_matter_is_read_under_fs_read_and_a_fifo_is_none(tmp
             assert (await called(host, "parse_frontmatter", path, grants=held))["error_kind"] == kind, path
 
 
+@pytest.mark.alone
 @in_trio
 async def test_a_script_that_reads_yaml_without_end_leaves_the_host_to_others() -> None:
     busy = "return function() local y = '---\\na: [' .. ('1,'):rep(9000) .. '1]\\n---\\n' while true do orcs.parse_frontmatter_str(y) end end"

@@ -230,6 +230,7 @@ async def test_the_cpu_limit_is_for_each_activation() -> None:
         assert vm.usage.cpu_s > 0.5
 
 
+@pytest.mark.alone
 @in_trio
 async def test_the_wall_limit_counts_waits_and_the_vm_can_be_used_again() -> None:
     async with Host() as host:
@@ -296,6 +297,7 @@ async def test_a_bug_of_ours_ends_the_call_it_is_in_and_not_the_host() -> None:
 # ── cancel and close ────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.alone
 @in_trio
 async def test_a_cancelled_run_ends_at_once_and_the_vm_answers_the_next() -> None:
     async with Host() as host:

@@ -72,6 +72,7 @@ async def test_a_copy_of_orcs_llm_made_before_the_grant_works_after_it_and_is_re
         assert echo.calls == 1
 
 
+@pytest.mark.alone
 @in_trio
 async def test_a_revoke_cuts_an_open_stream_within_100_ms() -> None:
     with FaultServer(drip_sse(None, 0.01)) as server:
@@ -120,6 +121,7 @@ async def test_a_revoke_ends_a_call_that_waits_for_its_first_byte() -> None:
     assert answer["error_kind"] == "capability_revoked"
 
 
+@pytest.mark.alone
 @in_trio
 async def test_an_expiry_ends_a_call_under_way_and_every_later_one() -> None:
     with FaultServer(hang) as server:
@@ -427,6 +429,7 @@ async def test_a_streamed_answer_is_the_same_as_one_that_is_not() -> None:
     assert streamed["ttft_ms"] <= streamed["latency_ms"]
 
 
+@pytest.mark.alone
 @in_trio
 async def test_on_delta_may_call_the_host_and_stops_the_stream_by_returning_false() -> None:
     with FaultServer(drip_sse(None, 0.005)) as server:
@@ -448,6 +451,7 @@ async def test_on_delta_may_call_the_host_and_stops_the_stream_by_returning_fals
     assert dump["s"][1] == {"role": "assistant", "content": answer["content"]}
 
 
+@pytest.mark.alone
 @in_trio
 async def test_an_error_in_on_delta_closes_the_stream_and_reaches_the_script() -> None:
     with FaultServer(drip_sse(None, 0.005)) as server:
@@ -554,6 +558,7 @@ async def test_every_fault_of_a_server_is_a_kind_and_leaves_the_session_as_it_wa
                     assert answer["detail"]["retry_after_s"] == 7
 
 
+@pytest.mark.alone
 @in_trio
 async def test_overall_timeout_bounds_a_server_that_drips_for_ever_and_timeout_one_that_hangs() -> None:
     with FaultServer(drip_sse(None, 0.01)) as dripping, FaultServer(hang) as hanging:

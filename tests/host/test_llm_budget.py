@@ -137,6 +137,7 @@ async def test_two_children_race_for_the_last_cent_and_one_wins() -> None:
     assert parent.usage()["cost_usd"] == sum(child.usage().get("cost_usd", 0) for child in children)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("limits", [{"max_output_tokens": 20}, {"max_tokens": 20}, {"max_cost_usd": 0.02}])
 def test_a_stream_that_runs_over_its_budget_is_cut_and_the_session_is_as_it_was(limits: dict[str, Any]) -> None:
     @in_trio

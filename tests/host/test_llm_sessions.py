@@ -228,6 +228,7 @@ async def test_a_busy_session_refuses_every_change_at_once_and_others_do_not_wai
     assert len(dump["s"]) == 4
 
 
+@pytest.mark.alone
 @in_trio
 async def test_of_two_strands_on_one_session_one_is_refused_and_ten_sessions_run_at_once() -> None:
     with EchoModel(delay_s=0.05) as echo:

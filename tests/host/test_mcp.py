@@ -89,6 +89,7 @@ async def test_a_server_that_ends_is_started_again_and_one_that_is_not_there_say
         assert (await ask(host, mcp, "mcp_call", "demo", "add", {"a": 1, "b": 2}))["content"] == "3"
 
 
+@pytest.mark.alone
 @in_trio
 async def test_a_call_has_a_time_limit_and_a_cancel_and_a_large_result_is_refused() -> None:
     async with Host(config(timeout_s=2)) as host:

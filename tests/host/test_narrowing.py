@@ -239,6 +239,7 @@ async def test_a_child_is_told_that_its_parent_gives_and_not_the_operator() -> N
     assert "its parent's spawn_child{caps=" in text and "--grant" not in text
 
 
+@pytest.mark.alone
 @in_trio
 async def test_a_hundred_vms_that_each_wait_a_second_wait_together() -> None:
     async with Host() as host:

@@ -206,6 +206,7 @@ async def test_a_shared_worker_that_crashes_fails_its_vms_and_is_replaced() -> N
                 await vm.close()
 
 
+@pytest.mark.alone
 @pytest.mark.long
 @in_trio
 async def test_a_script_stuck_in_c_is_ended_by_the_process_kill_and_the_loop_is_never_late() -> None:

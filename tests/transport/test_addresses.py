@@ -228,6 +228,7 @@ async def test_a_name_that_is_not_known_is_dns() -> None:
     assert (caught.value.kind, caught.value.retryable, caught.value.phase) == ("dns", False, "connect")
 
 
+@pytest.mark.alone
 @in_trio
 async def test_a_resolver_that_never_answers_is_a_connect_timeout() -> None:
     class Mute(Resolver):
@@ -338,6 +339,7 @@ def test_cancelled_while_connecting_no_socket_is_left(at_s: float) -> None:
     with_network({"a": (0.5, 0), "b": (0.25, 0), "c": (0.0, 0), "d": (0.0, REFUSED)}, check)
 
 
+@pytest.mark.alone
 @in_trio
 async def test_nobody_listens_at_any_address() -> None:
     port = unused_port()

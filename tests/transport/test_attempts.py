@@ -743,6 +743,7 @@ async def test_of_two_deadlines_the_earlier_one_is_named(time_: FalseTime) -> No
 # ── the end comes from outside ──────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.alone
 @in_trio
 async def test_a_cancel_ends_a_wait_at_once() -> None:
     with FaultServer(status(503, headers={"Retry-After": "30"})) as server:

@@ -648,6 +648,7 @@ def test_a_handshake_that_breaks_has_a_kind(handler: Callable[[Conn], None], kin
     case()
 
 
+@pytest.mark.alone
 @in_trio
 async def test_a_handshake_that_never_ends_is_a_connect_timeout() -> None:
     def mute(conn: Conn) -> None:

@@ -29,7 +29,8 @@ from luahost.gate.grants import Grant
 from luahost.ops.approval import Approver
 from luahost.ops.mcp.servers import McpServers
 from luahost.ops.world import Share, World
-from luahost.program.vm import SHUTDOWN_S, Home, Vm
+from luahost.program.home import Home
+from luahost.program.vm import SHUTDOWN_S, Vm
 from luahost.standing import Standing
 from luahost.values import Limits, Source, Value
 from luahost.workers.pool import Pool

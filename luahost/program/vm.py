@@ -1,8 +1,8 @@
 """A loaded script, as Python sees it: what it holds, how it is called, signalled and ended, and its children.
 
-Made by Host.load, or as a child by Vm.spawn. What goes on inside an activation is activations.py's; what a script
-may do is the bridge's. A VM ends in two moves: at once nothing of it, or below it, can happen any more; then its
-worker goes.
+Made by Host.load, or as a child by Vm.spawn (home.py). What goes on inside an activation is activations.py's, what
+the script offers is script.py's, what it may do is the bridge's. A VM ends in two moves: at once nothing of it, or
+below it, can happen any more; then its worker goes.
 """
 
 from __future__ import annotations
@@ -10,69 +10,40 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import trio
 
 from luahost.bridge.calls import Bridge
-from luahost.bridge.journal import Journal, Trail
+from luahost.bridge.journal import Trail
 from luahost.bridge.ladder import Ladder
-from luahost.config import one_of_each, read_script
-from luahost.errors import ConfigError, Exhausted, HostFault, LuahostError, ScriptError, Stopped
+from luahost.config import one_of_each
+from luahost.errors import ConfigError, LuahostError, ScriptError, Stopped
 from luahost.gate.grants import Grant
-from luahost.ops.board import Board
-from luahost.ops.children.family import is_id
 from luahost.ops.children.tickets import Tickets
-from luahost.ops.world import Share, World
+from luahost.ops.world import Share
 from luahost.program.activations import CANCEL_GRACE_S, Activations
-from luahost.program.offspring import Offspring, Tree
+from luahost.program.children import Children, Tree
 from luahost.program.outcomes import is_response, unwrapped
+from luahost.program.script import Answered, Intent, Script, answered
 from luahost.program.sessions import Sessions
+from luahost.program.turn import Turn
 from luahost.standing import Held, Standing, Status, Usage
 from luahost.values import Limits, Source, Value
-from luahost.workers.pool import Pool
 from luahost.workers.worker import Port
+
+if TYPE_CHECKING:
+    from luahost.program.home import Home
 
 SHUTDOWN_S = 1.0
 """What a script's shutdown() may take."""
-MAX_PAUSED = 128
-"""Runs and requests that may wait for a paused VM."""
-SNAPSHOT_VERSION = 1
 
 SIGNALS = ("Veto", "Cancel", "Shutdown", "Pause", "Resume", "Steer", "Approve", "Reject", "Modify")
 ENDING = ("Veto", "Cancel")
 """The signals that end what is under way, whatever the script says to them."""
 
 _log = logging.getLogger("luahost.output")
-
-T = TypeVar("T")
-
-
-class Home(NamedTuple):
-    """What all VMs of a host share. `put_out(vm, kind, text)` takes what they print."""
-
-    world: World
-    pool: Pool
-    journal: Journal
-    nursery: trio.Nursery
-    put_out: Callable[[str, str, str], None]
-    vms: set[Vm]
-
-
-class Intent(msgspec.Struct, frozen=True):
-    """A tool that the script answers; `parameters` is a JSON Schema."""
-
-    name: str
-    description: str
-    parameters: dict[str, Any]
-
-
-class Answered(msgspec.Struct, frozen=True):
-    """What an intent came to, for whoever called it. What is not UTF-8 in it has become U+FFFD."""
-
-    content: str
-    is_error: bool
 
 
 class Vm:
@@ -87,7 +58,7 @@ class Vm:
         self.depth: int = 0 if parent is None else parent.depth + 1
         self.limits = limits
         self.sessions = Sessions(share.sessions)
-        self._offspring: Offspring[Vm] = Offspring(Tree() if parent is None else parent._offspring.tree)
+        self._children: Children[Vm] = Children(Tree() if parent is None else parent._children.tree)
         self._home, self._port, self._share = home, port, share
         share.depth = self.depth
         share.program, share.tickets = self, Tickets(home.nursery, limits.value_bytes)
@@ -96,11 +67,8 @@ class Vm:
         self._activations = Activations(
             self._bridge, port, limits, home.nursery, self._put_out, self._over, self._used_cpu
         )
-        self._turn = trio.Lock()  # runs and requests come one after another; signals do not wait
-        self._queued = 0
-        self._resumed: trio.Event | None = None  # while it is paused
-        self._has: dict[str, bool] = {}
-        self._component = ""  # the id that the script gives itself
+        self._script = Script(name, self._activations)
+        self._turn = Turn(name)
         self._begun = False
         self._stopping = False
         self._error = ""
@@ -127,12 +95,12 @@ class Vm:
         Nothing happens if there is none.
         """
         self._ladder.revoke(kind)
-        for child in self._offspring.living.values():
+        for child in self._children.living.values():
             child._cut(kind)
 
     def _cut(self, kind: str) -> None:
         self._ladder.cut(kind, "the grant it was handed on from was revoked")
-        for child in self._offspring.living.values():
+        for child in self._children.living.values():
             child._cut(kind)
 
     def delegate(self, kind: str, **constraints: Any) -> Grant:
@@ -168,7 +136,7 @@ class Vm:
             return "Aborted" if isinstance(ended, Stopped) else "Error"
         if not self._begun:
             return "Initializing"
-        if self._resumed is not None:
+        if self._turn.paused:
             return "Paused"
         if self._bridge.asking:
             return "AwaitingApproval"
@@ -183,7 +151,7 @@ class Vm:
 
         Raises ScriptError, Denied, Exhausted, Stopped, WorldError or HostFault.
         """
-        if self._has and not (self._has.get("run") or self._has.get("on_request")):
+        if not self._script.can_run:
             raise ScriptError(f"{self.name} has no run(input) and no on_request(req)", kind="not_runnable")
         result = await self._call("run", input)
         return unwrapped(result) if is_response(result, needs_success=True) else result
@@ -200,28 +168,19 @@ class Vm:
 
     async def intents(self) -> list[Intent]:
         """Those that the script registered and has not taken away; does not wait for what is under way."""
-        return _told(await self._activations.run("intents", None), list[Intent])
+        return await self._script.intents()
 
     async def dispatch(self, name: str, arguments: dict[str, Value]) -> Answered:
         """Calls one of them, as a model's call is: what goes wrong in it is an answer. Raises what run raises."""
-        said = await self._call("intent", {"name": name, "arguments": arguments})
-        if isinstance(said, dict) and isinstance(said.get("content"), bytes):
-            said = {**said, "content": said["content"].decode(errors="replace")}
-        return _told(said, Answered)
+        return answered(await self._call("intent", {"name": name, "arguments": arguments}))
 
     async def _call(self, entry: str, arg: Value) -> Value:
         """Runs and requests: one after another, and none while the VM is paused."""
-        if self._resumed is not None and self._queued >= MAX_PAUSED:
-            raise Exhausted(
-                f"{self.name} is paused, and {MAX_PAUSED} wait already", limit="queue", kind="queue_full"
-            )
-        self._queued += 1
+        turn = self._turn.taken()
         try:
-            async with self._turn:
-                while self._resumed is not None and self._activations.ended is None:
-                    await self._resumed.wait()
-                for above in self._ancestors():
-                    above._activations.check_below()
+            async with turn:
+                if self.parent is not None:
+                    self.parent.check_cpu()
                 result = await self._activations.run(entry, arg)
         except BaseException as error:
             if isinstance(error, LuahostError):
@@ -230,8 +189,7 @@ class Vm:
                 self._share.tickets.cancel()
             raise
         finally:
-            self._queued -= 1
-            if self._stopping and self._activations.ended is None:
+            if self._stopping and self.ended is None:
                 self._home.nursery.start_soon(self.close)
         self._error = ""
         return result
@@ -248,17 +206,17 @@ class Vm:
         if kind == "Shutdown":
             await self.close()
             return "Handled"
-        if kind == "Pause" and self._resumed is None and self._activations.ended is None:
-            self._resumed = trio.Event()
+        if kind == "Pause" and self.ended is None:
+            self._turn.pause()
         if kind == "Resume":
-            self._resume()
+            self._turn.resume()
         if kind not in ENDING:
             return await self._told(kind, reason, approval_id)
         answer = "Ignored"
         try:
             with trio.move_on_after(CANCEL_GRACE_S):
                 async with trio.open_nursery() as nursery:
-                    for child in self._offspring.living.values():
+                    for child in self._children.living.values():
                         nursery.start_soon(child._overhears, kind, reason)
                     answer = await self._told(kind, reason, approval_id)
         finally:
@@ -267,18 +225,12 @@ class Vm:
 
     async def _told(self, kind: str, reason: str | None, approval_id: str | None = None) -> str:
         """What the script answers to a signal; after Abort it is over."""
-        if not self._has.get("on_signal"):
-            return "Ignored"
-        said = {"reason": reason, "approval_id": approval_id}
-        signal = {"kind": kind, "scope": "global" if kind == "Veto" else "component"}
-        signal |= {name: value for name, value in said.items() if value is not None}
-        answer = await self._activations.run("handler", {"name": "on_signal", "arg": signal})
-        answer = answer.capitalize() if isinstance(answer, str) else ""
+        answer = await self._script.signal(kind, reason, approval_id)
         if answer == "Abort" and kind == "Veto" and self.parent is None:
-            answer = "Handled"
+            return "Handled"
         if answer == "Abort":
             await self.end(Stopped("the script answered a signal with Abort", kind="aborted"))
-        return answer if answer in ("Handled", "Abort") else "Ignored"
+        return answer
 
     async def _overhears(self, kind: str, reason: str | None) -> None:
         """An ancestor was signalled: what goes wrong here is not its caller's."""
@@ -287,24 +239,16 @@ class Vm:
         except LuahostError as error:
             _log.warning("%s: on_signal failed: %s", self.name, error.message)
 
-    def _resume(self) -> None:
-        if self._resumed is not None:
-            self._resumed.set()
-            self._resumed = None
-
     def _stop(self, why: LuahostError) -> None:
         """Ends what is under way, here and below."""
         self._share.tickets.cancel()
         self._activations.cancel(why)
-        for child in list(self._offspring.living.values()):
+        for child in list(self._children.living.values()):
             child._stop(why)
 
     async def snapshot(self) -> Value:
         """What snapshot() of the script returns, marked with its id, for `restore` of a later load or spawn."""
-        if not self._has.get("snapshot"):
-            raise ScriptError(f"{self.name} has no snapshot()", kind="not_supported")
-        state = await self._activations.run("handler", {"name": "snapshot"})
-        return {"component": self._component, "version": SNAPSHOT_VERSION, "state": state}
+        return await self._script.snapshot()
 
     # ── children ────────────────────────────────────────────────────────────────────────────────────────
 
@@ -322,30 +266,7 @@ class Vm:
 
         `grants` are made by delegate(). ConfigError when the id is taken or none, or a grant is not of this VM.
         """
-        if not is_id(id):
-            raise ConfigError(f"spawn: an id of 1 to 64 letters, digits, _, . and - expected, got {id!r}")
-        if self.has_child(id):
-            raise ConfigError(f"spawn: there is a child {id!r} already", kind="already_exists")
-        source = script if isinstance(script, Source) else await trio.to_thread.run_sync(read_script, script)
-        source.lua()
-        limits = self.limits if limits is None else limits
-        for each in (self, *self._ancestors()):
-            each._activations.check_below()
-        self._offspring.comes(id)
-        try:
-            port = await self._home.pool.open(limits, tree=self._port.tree)
-        except BaseException:
-            self._offspring.fails(id)
-            raise
-        share = Share(self._home.world, {}, source.directory, limits)
-        share.board = Board(self._share.board)
-        child = Vm(self._home, f"{self.name}/{id}", share, port, limits, parent=self)
-        self._offspring.born(child)
-        if self._activations.ended is not None:
-            await child.end(_parent_ended())
-            raise self._activations.ended
-        await child.begin(source, input, grants=grants, restore=restore)
-        return child
+        return await self._home.spawn(self, id, script, grants, limits, input, restore)
 
     async def evaluate(
         self, script: Source, input: Value, limits: Limits, say: Callable[[str], None]
@@ -354,27 +275,7 @@ class Vm:
 
         In a VM of its own that holds nothing, is no child, and is gone afterwards. `say` takes what it prints.
         """
-        port = await self._home.pool.open(limits)
-        share = Share(self._home.world, {}, None, limits)
-        share.evaluates = True
-        home = self._home._replace(put_out=lambda vm, kind, text: say(text))
-        vm = Vm(home, f"{self.name}/(eval)", share, port, limits)
-        began_s = trio.current_time()
-        value: Value = None
-        failed: LuahostError | None = None
-        try:
-            await vm.begin(script, None)
-            value = await vm._activations.run("run", input)
-        except LuahostError as error:
-            failed = error
-        finally:
-            spent_s = vm.usage.cpu_s
-            if isinstance(failed, Exhausted | HostFault):  # a worker that is killed does not say what it used
-                spent_s = max(spent_s, trio.current_time() - began_s)
-            self._activations.charge(spent_s)
-            self._used_cpu(spent_s)
-            await vm.end(Stopped("it is over", kind="closed"))
-        return value, failed, spent_s
+        return await self._home.evaluate(self, script, input, limits, say)
 
     def board(self, count: int = 100) -> list[dict[str, Any]]:
         """The last events told here and below, the oldest first."""
@@ -387,27 +288,27 @@ class Vm:
     @property
     def children(self) -> Mapping[str, Vm]:
         """The living ones, by id, oldest first."""
-        return self._offspring.living
+        return self._children.living
 
     @property
     def past(self) -> Mapping[str, Standing]:
         """How the last children stood when they ended, by id."""
-        return self._offspring.past
+        return self._children.past
 
     @property
     def living(self) -> int:
-        return len(self._offspring)
+        return len(self._children)
 
     @property
     def tree_size(self) -> int:
-        return self._offspring.tree.living
+        return self._children.tree.living
 
     def has_child(self, id: str) -> bool:
-        return id in self._offspring
+        return id in self._children
 
     def make_room(self, id: str, limit: int) -> None:
         """Reaps children whose last call failed: the one whose id is wanted, and the oldest if the place is."""
-        for name, child in list(self._offspring.living.items()):
+        for name, child in list(self._children.living.items()):
             if child.status == "Error" and (name == id or self.living >= limit):
                 child._activations.end(Stopped("it had failed, and its place was wanted", kind="failed"))
 
@@ -426,8 +327,8 @@ class Vm:
             },
             over=ended is not None,
             error=self._error or (ended.message if ended is not None and ended.kind != "closed" else ""),
-            children=self._offspring.standings(),
-            forgotten=self._offspring.forgotten,
+            children=self._children.standings(),
+            forgotten=self._children.forgotten,
         )
 
     # ── its end ─────────────────────────────────────────────────────────────────────────────────────────
@@ -435,27 +336,20 @@ class Vm:
     async def close(self) -> None:
         """Calls the script's shutdown() if it has one, for at most a second; then its children's; then nothing of
         it is left."""
-        if self._activations.ended is None and self._has.get("shutdown"):
+        if self.ended is None:
             with trio.move_on_after(SHUTDOWN_S):
-                try:
-                    await self._activations.run("handler", {"name": "shutdown"})
-                except LuahostError as error:
-                    _log.warning("%s: shutdown failed: %s", self.name, error.message)
-        if self._offspring.living:
+                await self._script.hear("shutdown")
+        if self._children.living:
             async with trio.open_nursery() as nursery:
-                for child in self._offspring.living.values():
+                for child in self._children.living.values():
                     nursery.start_soon(child.close)
         await self.end(Stopped("the VM was closed", kind="closed"))
 
     async def cancel(self, reason: str = "") -> None:
         """Ends it now. Its on_signal hears Cancel and its abort() is called, in 50 ms together."""
         with trio.move_on_after(CANCEL_GRACE_S):
-            for name, arg in (("on_signal", {"kind": "Cancel", "scope": "component"}), ("abort", None)):
-                if self._has.get(name):
-                    try:
-                        await self._activations.run("handler", {"name": name, "arg": arg})
-                    except LuahostError as error:
-                        _log.warning("%s: %s failed: %s", self.name, name, error.message)
+            await self._script.hear("on_signal", {"kind": "Cancel", "scope": "component"})
+            await self._script.hear("abort")
         await self.end(Stopped(reason or "it was cancelled", kind="aborted"))
 
     async def end(self, why: LuahostError) -> None:
@@ -464,39 +358,29 @@ class Vm:
         with trio.CancelScope(shield=True):
             await self._gone.wait()
 
-    def _used_cpu(self, cpu_s: float) -> None:
-        for above in self._ancestors():
-            above._activations.charge(cpu_s)
-
-    def _ancestors(self) -> Iterator[Vm]:
-        above = self.parent
-        while above is not None:
-            yield above
-            above = above.parent
-
     def _over(self) -> None:
         """Nothing can begin any more, whatever the reason: the same for all below, and the parent's books."""
-        self._resume()
+        self._turn.resume()
         self._share.tickets.cancel()
-        for child in list(self._offspring.living.values()):
-            child._activations.end(_parent_ended())
+        for child in list(self._children.living.values()):
+            child._activations.end(parent_ended())
         if self.parent is not None:
-            self.parent._offspring.ended(self)
+            self.parent._children.ended(self)
         self._home.nursery.start_soon(self._release)
 
     async def _release(self) -> None:
         try:
             with trio.CancelScope(shield=True):
                 await self._home.pool.close(self._port)
-                for child in list(self._offspring.leaving):
+                for child in list(self._children.leaving):
                     await child._gone.wait()
         finally:
             self._home.vms.discard(self)
             if self.parent is not None:
-                self.parent._offspring.leaving.discard(self)
+                self.parent._children.leaving.discard(self)
             self._gone.set()
 
-    # ── for the host ────────────────────────────────────────────────────────────────────────────────────
+    # ── for those who make VMs ──────────────────────────────────────────────────────────────────────────
 
     async def begin(
         self,
@@ -513,45 +397,45 @@ class Vm:
                 self.grant(grant)
             if opened is not None:
                 opened(self)
-            spec = {"source": source.lua(), "name": source.name, "input": input}
-            described = await self._activations.run("load", spec)
-            described = described if isinstance(described, dict) else {}
-            has, component = described.get("has"), described.get("id")
-            self._has = dict(has) if isinstance(has, dict) else {}
-            self._component = component if isinstance(component, str) else ""
+            await self._script.load(source, input)
             if restore is not None:
-                await self._restore(restore)
-            if self._has.get("init"):
-                await self._activations.run("handler", {"name": "init"})
+                await self._script.restore(restore)
+            await self._script.handle("init")
             self._begun = True
         except BaseException as error:
             await self.end(error if isinstance(error, LuahostError) else Stopped("loading was ended"))
             raise
 
-    async def _restore(self, snapshot: Value) -> None:
-        if not isinstance(snapshot, dict) or snapshot.keys() != {"component", "version", "state"}:
-            raise ScriptError("restore: what snapshot() gave expected", kind="invalid_input")
-        if snapshot["version"] != SNAPSHOT_VERSION:
-            message = f"restore: version {SNAPSHOT_VERSION} expected, got {snapshot['version']!r}"
-            raise ScriptError(message, kind="version_mismatch")
-        if snapshot["component"] != self._component:
-            message = f"restore: a snapshot of {self._component!r} expected, got one of {snapshot['component']!r}"
-            raise ScriptError(message, kind="component_mismatch")
-        if not self._has.get("restore"):
-            raise ScriptError(f"{self.name} has no restore(value)", kind="not_supported")
-        await self._activations.run("handler", {"name": "restore", "arg": snapshot["state"]})
+    @property
+    def ended(self) -> LuahostError | None:
+        """Why nothing can begin any more; None while it lives."""
+        return self._activations.ended
+
+    def check_cpu(self) -> None:
+        """Before one below begins something: Exhausted when those below have used up the CPU of this one or one
+        above it."""
+        for each in self._line():
+            each._activations.check_below()
+
+    def charge(self, cpu_s: float) -> None:
+        """CPU used on its behalf, which is also that of all above it."""
+        for each in self._line():
+            each._activations.charge(cpu_s)
+
+    def _line(self) -> Iterator[Vm]:
+        """This one and all above it."""
+        at: Vm | None = self
+        while at is not None:
+            yield at
+            at = at.parent
+
+    def _used_cpu(self, cpu_s: float) -> None:
+        if self.parent is not None:
+            self.parent.charge(cpu_s)
 
     def _put_out(self, kind: str, text: str) -> None:
         self._home.put_out(self.name, kind, text)
 
 
-def _told(value: Value, shape: type[T]) -> T:
-    """What our own code in the VM says, which a broken worker might not."""
-    try:
-        return msgspec.convert(value, shape)
-    except msgspec.ValidationError as error:
-        raise HostFault(f"the worker's answer is none: {error}", kind="worker_lied") from None
-
-
-def _parent_ended() -> Stopped:
+def parent_ended() -> Stopped:
     return Stopped("its parent ended", kind="aborted")

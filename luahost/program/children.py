@@ -31,7 +31,7 @@ class Tree:
         self.past = 0
 
 
-class Offspring(Generic[C]):
+class Children(Generic[C]):
     """One VM's. `leaving` are children that have ended and whose workers are not gone yet."""
 
     def __init__(self, tree: Tree) -> None:

@@ -131,13 +131,13 @@ class Pool:
             now = time.monotonic()
             sweep = now - swept > IDLE_SWEEP_S
             for worker in self._workers:
-                error = None
-                if worker.steps_open:
-                    error = _overrun(worker, now)
+                running, error = worker.running, None
+                if running is not None:
+                    error = _overrun(worker, running, now)
                 elif sweep:
                     error = worker.idle_use()
                 if error is not None:
-                    worker.kill(error)
+                    worker.kill(error, by=running)
             if sweep:
                 swept = now
 
@@ -150,10 +150,8 @@ class Pool:
         self._zygote.close()
 
 
-def _overrun(worker: Worker, now: float) -> LuahostError | None:
-    limit = worker.limits.cpu_s
-    if worker.limits.isolation != "vm":
-        limit = max((port.limits.cpu_s for port in worker.ports.values()), default=limit)
+def _overrun(worker: Worker, running: Port, now: float) -> LuahostError | None:
+    limit = running.limits.cpu_s
     used = worker.cpu_s() - worker.cpu_mark_s
     if used > limit + CPU_GRACE_S + limit * 0.02:
         return Exhausted(

@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -56,8 +57,7 @@ class Port:
     def send(self, message: bytes) -> None:
         """One message for the VM; nothing happens when its worker is gone."""
         if self.lost is None:
-            if self.steps_open == 0:
-                self.worker.step_begins()
+            self.worker.step_begins(self)
             self.steps_open += 1
             self.worker.write(frames.frame(frames.STEP, self.vm, message))
 
@@ -75,17 +75,18 @@ class Worker:
         self.ports: dict[int, Port] = {}
         self.alive = True
         self.gone = trio.Event()
-        self.steps_open = 0  # VMs with a step under way
-        self.steps_begun = 0
+        self._under_way: deque[Port] = deque()  # whose steps were sent and not yet answered, in their order
+        self._steps_begun = 0
         self.gave_way = False  # runs behind the others
-        self._idle_mark: tuple[float, int] | None = None  # CPU clock and steps_begun at the watchdog's last look
+        self._idle_mark: tuple[float, int] | None = None  # CPU clock and _steps_begun at the watchdog's last look
         self.cpu_mark_s = 0.0  # the CPU clock when the activation (isolation vm) or the step (others) began
-        self.wall_mark_s = 0.0  # the wall clock when the oldest step under way began
+        self.wall_mark_s = 0.0  # the wall clock when the step under way began
         self._sock = sock
         self._reader = frames.FrameReader(limits.value_bytes + frames.FRAME_SPARE)
         self._unsent = bytearray()
         self._writable = trio.Event()
         self._end: LuahostError | None = None
+        self._ended_by: Port | None = None
 
     # ── for ports ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -98,8 +99,6 @@ class Worker:
     def drop(self, port: Port) -> None:
         """The port's VM is closed, the worker stays."""
         if self.ports.pop(port.vm, None) is not None and self.alive:
-            if port.steps_open:
-                self.steps_open -= 1
             self.write(frames.frame(frames.CLOSE, port.vm, b""))
 
     def write(self, data: bytes) -> None:
@@ -124,11 +123,14 @@ class Worker:
     def _room(self) -> int:
         return sum(port.limits.memory_bytes for port in self.ports.values()) + UNSENT_BYTES
 
-    def kill(self, error: LuahostError) -> None:
-        """SIGKILL; the ports hear `error`. Returns at once, `gone` is set when the process is buried."""
+    def kill(self, error: LuahostError, by: Port | None = None) -> None:
+        """SIGKILL; the ports hear `error`. Where it is one VM's doing, the others hear that theirs is lost with it.
+
+        Returns at once, `gone` is set when the process is buried.
+        """
         if self.alive:
             self.alive = False
-            self._end = error
+            self._end, self._ended_by = error, by
             if self.zygote.alive:  # it is not buried yet, so the pid is its own
                 with suppress(ProcessLookupError):
                     os.kill(self.pid, signal.SIGKILL)
@@ -153,11 +155,16 @@ class Worker:
                     os.setpriority(os.PRIO_PROCESS, self.pid, 0)
                     self.gave_way = False
 
-    def step_begins(self) -> None:
-        if self.steps_open == 0:
+    @property
+    def running(self) -> Port | None:
+        """Whose step is under way: a worker takes them in the order they were sent."""
+        return self._under_way[0] if self._under_way else None
+
+    def step_begins(self, port: Port) -> None:
+        if not self._under_way:
             self._mark_step()
-        self.steps_open += 1
-        self.steps_begun += 1
+        self._under_way.append(port)
+        self._steps_begun += 1
 
     def _mark_step(self) -> None:
         self.wall_mark_s = time.monotonic()
@@ -170,7 +177,7 @@ class Worker:
         Where another process's clock cannot be read (not Linux) the wall clock of the current step stands in.
         """
         if sys.platform != "linux":
-            return self.cpu_mark_s + (time.monotonic() - self.wall_mark_s if self.steps_open else 0.0)
+            return self.cpu_mark_s + (time.monotonic() - self.wall_mark_s if self._under_way else 0.0)
         try:
             return time.clock_gettime((~self.pid) << 3 | 2)
         except OSError:
@@ -178,8 +185,8 @@ class Worker:
 
     def idle_use(self) -> LuahostError | None:
         """An error when the process worked since the last look and had no step to do: none of ours does."""
-        last, self._idle_mark = self._idle_mark, (self.cpu_s(), self.steps_begun)
-        if last is None or last[1] != self.steps_begun or self._idle_mark[0] - last[0] < IDLE_CPU_S:
+        last, self._idle_mark = self._idle_mark, (self.cpu_s(), self._steps_begun)
+        if last is None or last[1] != self._steps_begun or self._idle_mark[0] - last[0] < IDLE_CPU_S:
             return None
         return HostFault("the worker works without having been asked to; it was ended", kind="worker_lied")
 
@@ -217,20 +224,18 @@ class Worker:
                 return
 
     def _dispatch(self, kind: int, vm: int, payload: bytes) -> None:
-        port = self.ports.get(vm)
-        if port is None:
-            if self.limits.isolation != "vm" and kind in (frames.STEPPED, frames.OUTPUT):
-                return  # closed while its last step was under way
-            raise frames.FrameError(f"a frame of VM {vm}, which it does not hold")
+        port = self.running
+        if port is None or port.vm != vm:
+            raise frames.FrameError(f"a frame of VM {vm}, which has no step to do")
         if kind == frames.STEPPED:
-            if port.steps_open <= 0:
-                raise frames.FrameError("an answer to a step nobody asked for")
+            self._under_way.popleft()
             port.steps_open -= 1
             port.steps_done += 1
-            if port.steps_open == 0:
-                self.steps_open -= 1
             self._mark_step()
-            port.on_step(frames.decode_wants(payload))
+            if port.lost is None:  # else it was closed meanwhile
+                port.on_step(frames.decode_wants(payload))
+        elif port.lost is not None:
+            return
         elif kind == frames.OUTPUT:
             name, _, text = payload.partition(b"\0")
             port.on_output(name.decode(errors="replace"), text.decode(errors="replace"))
@@ -255,25 +260,30 @@ class Worker:
         self.kill(HostFault("the worker ended", kind="worker_lost"))
         status = await self.zygote.bury(self.pid)
         self._sock.close()
-        end = self._end
-        if isinstance(end, HostFault) and end.kind == "worker_lost":
-            end = _why(status, self.limits, zygote_alive=self.zygote.alive)
+        end, by = self._end, self._ended_by
+        if end is None or (isinstance(end, HostFault) and end.kind == "worker_lost"):
+            end, by = _why(status, self.running, zygote_alive=self.zygote.alive), self.running
         for port in list(self.ports.values()):
-            port.fail(end or HostFault("the worker ended", kind="worker_lost"))
+            lost_along = by is not None and port is not by
+            port.fail(
+                HostFault(f"the worker ended with another VM in it: {end.message}", kind="worker_lost")
+                if lost_along
+                else end
+            )
         self.ports.clear()
         self.gone.set()
 
 
-def _why(status: int, limits: Limits, *, zygote_alive: bool) -> LuahostError:
-    """What a process's end means to the VMs that were in it."""
+def _why(status: int, running: Port | None, *, zygote_alive: bool) -> LuahostError:
+    """What a process's end means to the VM that was running in it."""
     if not zygote_alive:
         return HostFault(
             "the worker is gone with the zygote that made it; load the script again", kind="worker_lost"
         )
     if status >= 0 and os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
-        if number == signal.SIGXCPU:
-            return Exhausted(f"the CPU limit of {limits.cpu_s:g} s is used up", limit="cpu_s")
+        if number == signal.SIGXCPU and running is not None:
+            return Exhausted(f"the CPU limit of {running.limits.cpu_s:g} s is used up", limit="cpu_s")
         name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
         return HostFault(f"the worker crashed ({name}); its script can only be loaded again", kind="worker_lost")
     if status >= 0 and os.WIFEXITED(status) and os.WEXITSTATUS(status):

@@ -14,6 +14,7 @@ import trio
 from trio_tests import children, descriptors, in_trio, library_threads, zombies
 
 from luahost import Exhausted, Host, HostFault, Limits, LuahostError, Source, Stopped
+from luahost.workers.pool import SHARED_WORKERS
 
 SHARED = Limits(isolation="shared")
 TREE = Limits(isolation="tree")
@@ -245,10 +246,32 @@ async def test_a_worker_that_works_without_having_a_step_is_ended() -> None:
         error = worker.idle_use()
         assert isinstance(error, HostFault)
         assert error.kind == "worker_lied"
-        worker.step_begins()
+        worker.step_begins(vm._port)
         used = 9.0
         assert worker.idle_use() is None  # it was asked to
-        worker.steps_open = 0
+
+
+@in_trio
+async def test_in_a_shared_worker_a_stuck_vm_is_ended_at_its_own_limit_also_when_it_was_closed_meanwhile() -> None:
+    limits = Limits(isolation="shared", cpu_s=0.1)
+    async with Host() as host:
+        neighbours = [await host.load(Source("return 1"), limits=SHARED) for _ in range(SHARED_WORKERS)]
+
+        vm = await host.load(STUCK, limits=limits)
+        (neighbour,) = (each for each in neighbours if each._port.worker is vm._port.worker)
+        with trio.fail_after(5), pytest.raises(Exhausted, match=r"the CPU limit of 0\.1 s"):
+            await vm.run()
+        with pytest.raises(HostFault, match="another VM in it: the CPU limit") as lost:
+            await neighbour.run()
+        assert lost.value.kind == "worker_lost"
+
+        vm = await host.load(STUCK, limits=limits)
+        worker = vm._port.worker
+        with trio.move_on_after(0.02):
+            await vm.run()
+        await vm.close()
+        with trio.fail_after(5):
+            await worker.gone.wait()
 
 
 @in_trio

@@ -6,31 +6,26 @@
 --
 -- Only the loop in here ends a strand, never one that runs. Its coroutines are closed, innermost first; their <close>
 -- variables get CLOSE_S of CPU together and no host; its open calls end in the host too (Drop). No script can catch
--- that. Knows no message and no operation; boot/tasks.lua has those. Idea: trio's nurseries.
+-- that. Knows no message and no operation; boot/tasks.lua and boot/calls.lua have those. Idea: trio's nurseries.
 
 local K = ...
-local base, kill = K.raw.base, K.kill
+local base, kill, calls = K.raw.base, K.kill, K.calls
 local type, error, xpcall, pcall = base.type, base.error, base.xpcall, base.pcall
 local create, resume, yield, status = K.raw.coroutine.create, K.raw.coroutine.resume, K.raw.coroutine.yield, K.raw.coroutine.status
-local close, isyieldable = K.raw.coroutine.close, K.raw.coroutine.isyieldable
-local next, unpack, min = base.next, K.raw.table.unpack, K.raw.math.min
-local clock, wants = K.raw.os.clock, K.wants
+local close, unpack, min, clock = K.raw.coroutine.close, K.raw.table.unpack, K.raw.math.min, K.raw.os.clock
 local HOST, is_task, waiting, resumed = K.HOST, K.tasks, K.waiting, K.resumed
-local say, int, bytes, said_bytes = wants.say, wants.int, wants.bytes, wants.said_bytes
-local decode, failure_of, limits = K.decode, K.failure_of, K.limits
+local failure_of = K.failure_of
 
-local MAX_CALLS = 1000       -- open at a time (vm/frames.py has the same); further ones wait in line
-local MAX_STRANDS = 10000    -- that have not ended
-local CLOSE_S = 0.1          -- CPU seconds for the <close> variables of what is ended together
-local SPARE_BYTES = 256 * 1024 -- that the wants of a step may be larger than one value; a frame has room for more
+local MAX_STRANDS = 10000 -- that have not ended
+local CLOSE_S = 0.1       -- CPU seconds for the <close> variables of what is ended together
 
-local CALL, ACK, JOIN, WAIT = 1, 2, 3, 4 -- why a strand yields
+local CALL, ACK, JOIN, WAIT = calls.CALL, calls.ACK, 3, 4 -- why a strand yields
+local want, acknowledge, woken, drop, leave = calls.want, calls.acknowledge, calls.woken, calls.drop, calls.leave
 
 local S = {}
 K.strands = S
 
 -- A strand: {task, co, group, nursery, index,  f, args: what it will run
---            call: the call it sleeps on, held: streams whose batch it works on,  op, args: the call it wants to make
 --            waits: the group it sleeps on, came: the failure that group told it,  key, answer: of S.wait
 --            prev, next: in its group,  ended}
 -- A group:  {items, f, concurrency, collect, first, nursery: what is wanted
@@ -38,81 +33,8 @@ K.strands = S
 
 local current                -- the strand that runs
 local alive = 0              -- strands that have not ended
-local calls = {}             -- call id → strand that sleeps on it
-local open, last_call = 0, 0
 local ready, ready_first, ready_last = {}, 1, 0
-local line, line_first, line_last = {}, 1, 0 -- strands whose call waits to be made
 local stuck = {}             -- strands that wait for another strand (S.wait), oldest first
-local closing = false
-
--- ── calls to the host ───────────────────────────────────────────────────────────────────────────────────
-
-local function expect_host(what)
-  if closing then error("orcs: " .. what .. " while what runs is being ended", 4) end
-  if not isyieldable() then
-    error("orcs: " .. what .. " here: inside __tostring, __gc, a message handler or another function "
-      .. "that Lua calls from C; call it before and pass the result in", 4)
-  end
-end
-
-local before, after -- what is asked before a call, and told of it afterwards (std/hooks.lua); mostly nothing
-
-function K.hooked(b, a) before, after = b, a end
-
--- Calls operation `op` with encoded arguments and returns the host's reply, decoded. `on_events` is given
--- each batch of a streaming answer's events and says whether to go on.
-function K.call(op, args, on_events)
-  if closing or not isyieldable() then expect_host("the host cannot be called") end
-  if before then
-    local no = before(op, args)
-    if no then return no end
-  end
-  local final, payload, id = yield(HOST, CALL, op, args)
-  while not final do
-    local ok, go_on = K.pcall(on_events, decode(payload))
-    if not ok then
-      repeat final, payload = yield(HOST, ACK, id, false) until final
-      error(go_on, 0)
-    end
-    final, payload = yield(HOST, ACK, id, go_on ~= false)
-  end
-  local result = decode(payload)
-  if after then after(op, result) end
-  return result
-end
-
-local function ask(strand, op, args)
-  last_call, open = last_call + 1, open + 1
-  strand.call = last_call
-  calls[last_call] = strand
-  say("\x95\x00", int(strand.task), int(last_call), bytes(op), args)
-end
-
--- Makes the calls that wait in line: as many as may be open, and fit in one step. The host asks for the rest.
-local function ask_waiting()
-  while line_first <= line_last and open < MAX_CALLS do
-    local strand = line[line_first]
-    if not strand.ended then
-      if said_bytes() + #strand.args > limits.value_bytes + SPARE_BYTES then return say("\x91\x06") end
-      ask(strand, strand.op, strand.args)
-      strand.args = nil
-    end
-    line[line_first] = nil
-    line_first = line_first + 1
-  end
-end
-
-local function drop(strand)
-  local id, held = strand.call, strand.held
-  if id then
-    calls[id], open = nil, open - 1
-    say("\x92\x05", int(id))
-  end
-  for each in next, held or {} do
-    open = open - 1
-    say("\x92\x05", int(each))
-  end
-end
 
 -- ── one strand ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -134,14 +56,9 @@ local function proceed(strand, ...)
     return member_ended(strand, false, a)
   end
   if b == CALL then
-    -- Nothing else runs in this step, so nothing can end the strand again before the call leaves.
-    if said_bytes() == 0 and ready_first > ready_last and line_first > line_last and open < MAX_CALLS then return ask(strand, c, d) end
-    line_last = line_last + 1
-    line[line_last], strand.op, strand.args = strand, c, d
+    return want(strand, c, d, ready_first > ready_last)
   elseif b == ACK then
-    strand.call, strand.held[c] = c, nil
-    calls[c] = strand
-    say("\x93\x01", int(c), d and "\xc3" or "\xc2")
+    return acknowledge(strand, c, d)
   elseif b == JOIN then
     return join(strand, c)
   else
@@ -168,16 +85,8 @@ end
 
 -- The host answered a call, or sent a batch of its events.
 function S.wake(call, final, payload)
-  local strand = calls[call]
-  if not strand then return end -- ended meanwhile
-  calls[call], strand.call = nil, nil
-  if final then
-    open = open - 1
-  else
-    strand.held = strand.held or {}
-    strand.held[call] = true
-  end
-  return proceed(strand, final, payload, call)
+  local strand = woken(call, final)
+  if strand then return proceed(strand, final, payload, call) end
 end
 
 -- ── groups ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -259,18 +168,18 @@ local function finish(roots)
   local failure
   local deadline = kill.deadline()
   kill.arm_until(min(deadline, clock() + CLOSE_S))
-  closing = true
+  calls.shut(true)
   for each = n, 1, -1 do
     local strand = doomed[each]
     strand.ended, alive = true, alive - 1
     drop(strand)
     if strand.co then
       local failed = close_all(strand)
-      if kill.reason() then return end -- `closing` stays: killed_by asks
+      if kill.reason() then return end -- the calls stay shut: killed_by asks
       failure = failure or failed
     end
   end
-  closing = false
+  calls.shut(false)
   kill.arm_until(deadline)
   return failure
 end
@@ -319,7 +228,7 @@ end
 --   items        what to do: functions, each called with `argument`; or anything, and f(item, index) is called
 --   concurrency  how many at a time
 function S.run(group)
-  expect_host("this cannot wait")
+  calls.expect("this cannot wait")
   yield(HOST, JOIN, group)
   if group.failed then
     current.came = group.failed
@@ -349,7 +258,7 @@ function S.came() return current and current.came end
 
 -- Sleeps until another strand says S.notify(key). False when that can never be: all others wait as well.
 function S.wait(key)
-  expect_host("this cannot wait")
+  calls.expect("this cannot wait")
   return yield(HOST, WAIT, key)
 end
 
@@ -391,7 +300,7 @@ end
 -- Runs whatever can run, then makes the calls that came of it.
 function S.settle()
   if ready_first <= ready_last then run_ready() end
-  while stuck[1] and open == 0 and line_first > line_last and not kill.reason() do
+  while stuck[1] and calls.none() and not kill.reason() do
     local all = stuck
     stuck = {}
     for i = 1, #all do
@@ -400,7 +309,7 @@ function S.settle()
     end
     run_ready()
   end
-  if line_first <= line_last and not kill.reason() then ask_waiting() end
+  if not kill.reason() then leave() end
 end
 
 -- The host forgets a task: its strand ends, and all below it.
@@ -408,9 +317,7 @@ function S.cancel(strand) finish({ strand }) end
 
 -- A killed VM: nothing of it goes on.
 function S.forget()
-  calls, ready, line, stuck = {}, {}, {}, {}
-  ready_first, ready_last, line_first, line_last = 1, 0, 1, 0
+  calls.forget()
+  ready, ready_first, ready_last, stuck = {}, 1, 0, {}
 end
 
--- Whether the VM was killed by the <close> variables of what it ended.
-function S.was_closing() return closing end

@@ -130,7 +130,7 @@ VERB[5] = function() end -- go on: there was more to say than fits in a step
 
 local function killed_by(reason, at)
   local message
-  if reason == "cpu" and strands.was_closing() then
+  if reason == "cpu" and K.calls.is_shut() then
     message = "the <close> variables of what was cancelled used more CPU than cancelling leaves them"
   elseif reason == "cpu" then
     message = K.raw.string.format("the CPU limit of %.4g s is used up", budget_s)

@@ -139,7 +139,7 @@ def encode(value: Value) -> bytes:
 
 
 MAX_OPEN_CALLS = 1000
-"""Calls one VM may have under way (lua/boot/strands.lua keeps to it); a worker that sends more is lying."""
+"""Calls one VM may have under way (lua/boot/calls.lua keeps to it); a worker that sends more is lying."""
 
 MAX_WANTS = 4 * MAX_OPEN_CALLS
 """A step ends or makes at most all of its calls, and tells the end of each task. The length of the list is looked

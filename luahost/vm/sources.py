@@ -24,6 +24,7 @@ BOOT = (
     "std/output.lua",
     "boot/errors.lua",
     "boot/wants.lua",
+    "boot/calls.lua",
     "boot/strands.lua",
     "boot/tasks.lua",
     "std/options.lua",

@@ -49,8 +49,8 @@ class Syscall(msgspec.Struct, frozen=True, kw_only=True):
         return self.capability is not None or inspect.iscoroutinefunction(self.act)
 
 
-def _known(shape: type[msgspec.Struct]) -> tuple[str, ...]:
-    return shape.__struct_fields__
+def _open(op: str, shape: Any, act: Callable[..., Any], options: type[msgspec.Struct] | None = None) -> Syscall:
+    return Syscall(op=op, shape=shape, act=act, options=_known(options))
 
 
 def _gated(  # noqa: PLR0917 - a row of the table
@@ -59,93 +59,54 @@ def _gated(  # noqa: PLR0917 - a row of the table
     kind: str,
     plan: Callable[..., Any],
     act: Callable[..., Any],
-    options: type[msgspec.Struct] | None = None,
+    options: type[msgspec.Struct] | tuple[str, ...] | None = None,
 ) -> Syscall:
-    names = _known(options or shape) if shape is not None else ()
-    return Syscall(op=op, shape=shape, capability=kind, plan=plan, act=act, options=names)
+    return Syscall(op=op, shape=shape, capability=kind, plan=plan, act=act, options=_known(options or shape))
+
+
+def _known(options: type[msgspec.Struct] | tuple[str, ...] | None) -> tuple[str, ...]:
+    return options if isinstance(options, tuple) else options.__struct_fields__ if options is not None else ()
 
 
 SYSCALLS: dict[str, Syscall] = {
     row.op: row
     for row in (
-        Syscall(
-            op="llm",
-            shape=llm_options.LlmArgs,
-            capability="llm",
-            plan=llm_plan.plan,
-            act=llm.complete,
-            options=llm_options.KNOWN,
-        ),
+        _gated("llm", llm_options.LlmArgs, "llm", llm_plan.plan, llm.complete, llm_options.KNOWN),
         _gated("llm_ping", llm_options.PingArgs, "llm", llm_plan.plan_ping, ping.ping, llm_options.PingOptions),
         _gated("llm_models", llm_options.PingArgs, "llm", llm_plan.plan_ping, ping.models, llm_options.PingOptions),
         _gated("spawn_child", spawning.SpawnArgs, "spawn", spawning.plan, spawning.spawn),
-        Syscall(op="child.send", shape=children.MessageArgs, act=children.send),
-        Syscall(op="child.run", shape=children.MessageArgs, act=children.run),
-        Syscall(op="child.batch", shape=children.BatchArgs, act=children.batch),
-        Syscall(op="child.send_async", shape=children.MessageArgs, act=children.send_async),
-        Syscall(
-            op="child.result",
-            shape=children.TicketArgs,
-            act=children.result,
-            options=_known(children.TicketOptions),
-        ),
-        Syscall(
-            op="child.request",
-            shape=children.RequestArgs,
-            act=children.request,
-            options=_known(children.RequestOptions),
-        ),
-        Syscall(
-            op="child.request_batch",
-            shape=children.RequestBatchArgs,
-            act=children.request_batch,
-            options=_known(children.BatchedRequest),
-        ),
-        Syscall(op="child.signal", shape=children.SignalArgs, act=children.signal),
-        Syscall(op="child.snapshot", shape=children.ChildArgs, act=children.snapshot),
-        Syscall(op="child.cancel", shape=children.ChildArgs, act=children.cancel),
-        Syscall(op="child.close", shape=children.ChildArgs, act=children.close),
-        Syscall(op="child.revoke", shape=children.RevokeArgs, act=children.revoke),
-        Syscall(op="child.status", shape=children.ChildArgs, act=children.status),
-        Syscall(op="child.usage", shape=children.ChildArgs, act=children.usage),
-        Syscall(op="child.list", shape=None, act=children.listed),
-        Syscall(op="child.count", shape=None, act=children.counted),
-        Syscall(
-            op="sessions.dump",
-            shape=session_calls.DumpArgs | None,
-            act=session_calls.dump,
-            options=_known(session_calls.DumpOptions),
-        ),
-        Syscall(
-            op="sessions.load",
-            shape=session_calls.LoadArgs,
-            act=session_calls.load,
-            options=_known(session_calls.LoadOptions),
-        ),
-        Syscall(op="sessions.answer", shape=session_calls.AnswerArgs, act=session_calls.answer),
-        Syscall(op="sessions.list", shape=None, act=session_calls.list_),
-        Syscall(op="sessions.get", shape=session_calls.IdArgs, act=session_calls.get),
-        Syscall(op="sessions.delete", shape=session_calls.IdArgs, act=session_calls.delete),
-        Syscall(
-            op="sessions.fork",
-            shape=session_calls.ForkArgs,
-            act=session_calls.fork,
-            options=_known(session_calls.ForkOptions),
-        ),
-        Syscall(
-            op="sessions.trim",
-            shape=session_calls.TrimArgs,
-            act=session_calls.trim,
-            options=_known(session_calls.TrimOptions),
-        ),
-        Syscall(op="sessions.older", shape=session_calls.OlderArgs, act=session_calls.older),
-        Syscall(op="sessions.condense", shape=session_calls.CondenseArgs, act=session_calls.condense),
-        Syscall(op="clock.now", shape=None, act=clock.now),
-        Syscall(op="clock.sleep", shape=float, act=clock.sleep),
-        Syscall(op="request_capability", shape=approval.CapabilityArgs, act=approval.request_capability),
-        Syscall(op="caps", shape=None, act=caps.caps),
-        Syscall(op="can", shape=caps.CanArgs, act=caps.can),
-        Syscall(op="pwd", shape=None, act=files.pwd),
+        _open("child.send", children.MessageArgs, children.send),
+        _open("child.run", children.MessageArgs, children.run),
+        _open("child.batch", children.BatchArgs, children.batch),
+        _open("child.send_async", children.MessageArgs, children.send_async),
+        _open("child.result", children.TicketArgs, children.result, children.TicketOptions),
+        _open("child.request", children.RequestArgs, children.request, children.RequestOptions),
+        _open("child.request_batch", children.RequestBatchArgs, children.request_batch, children.BatchedRequest),
+        _open("child.signal", children.SignalArgs, children.signal),
+        _open("child.snapshot", children.ChildArgs, children.snapshot),
+        _open("child.cancel", children.ChildArgs, children.cancel),
+        _open("child.close", children.ChildArgs, children.close),
+        _open("child.revoke", children.RevokeArgs, children.revoke),
+        _open("child.status", children.ChildArgs, children.status),
+        _open("child.usage", children.ChildArgs, children.usage),
+        _open("child.list", None, children.listed),
+        _open("child.count", None, children.counted),
+        _open("sessions.dump", session_calls.DumpArgs | None, session_calls.dump, session_calls.DumpOptions),
+        _open("sessions.load", session_calls.LoadArgs, session_calls.load, session_calls.LoadOptions),
+        _open("sessions.answer", session_calls.AnswerArgs, session_calls.answer),
+        _open("sessions.list", None, session_calls.list_),
+        _open("sessions.get", session_calls.IdArgs, session_calls.get),
+        _open("sessions.delete", session_calls.IdArgs, session_calls.delete),
+        _open("sessions.fork", session_calls.ForkArgs, session_calls.fork, session_calls.ForkOptions),
+        _open("sessions.trim", session_calls.TrimArgs, session_calls.trim, session_calls.TrimOptions),
+        _open("sessions.older", session_calls.OlderArgs, session_calls.older),
+        _open("sessions.condense", session_calls.CondenseArgs, session_calls.condense),
+        _open("clock.now", None, clock.now),
+        _open("clock.sleep", float, clock.sleep),
+        _open("request_capability", approval.CapabilityArgs, approval.request_capability),
+        _open("caps", None, caps.caps),
+        _open("can", caps.CanArgs, caps.can),
+        _open("pwd", None, files.pwd),
         _gated("read", files.PathArgs, "fs.read", files.plan_read, files.read),
         _gated("glob", file_search.GlobArgs, "fs.read", file_search.plan_glob, file_search.glob),
         _gated("grep", file_search.GrepArgs, "fs.read", file_search.plan_grep, file_search.grep),
@@ -162,16 +123,16 @@ SYSCALLS: dict[str, Syscall] = {
         _gated("mcp_tools", mcp.ServersArgs, "mcp", mcp.plan_servers, mcp.tools),
         _gated("mcp_call", mcp.CallArgs, "mcp", mcp.plan_call, mcp.call),
         _gated("parse_frontmatter", files.PathArgs, "fs.read", files.plan_read, documents.parse_frontmatter),
-        Syscall(op="frontmatter.parse", shape=documents.TextArgs, act=documents.frontmatter),
-        Syscall(op="toml.parse", shape=documents.TextArgs, act=documents.toml_parse),
-        Syscall(op="sandbox_eval", shape=evaluate.CodeArgs, act=evaluate.sandbox_eval),
-        Syscall(op="uuid", shape=None, act=evaluate.new_uuid),
-        Syscall(op="event.emit", shape=events.EventArgs, act=events.emit),
-        Syscall(op="event.recent", shape=events.CountArgs, act=events.recent),
-        Syscall(op="is_alive", shape=events.NameArgs, act=events.is_alive),
-        Syscall(op="request_stop", shape=None, act=events.request_stop),
-        Syscall(op="check_command", shape=exec.ShellArgs, act=exec.check_command),
-        Syscall(op="module", shape=modules.ModuleArgs, act=modules.module),
+        _open("frontmatter.parse", documents.TextArgs, documents.frontmatter),
+        _open("toml.parse", documents.TextArgs, documents.toml_parse),
+        _open("sandbox_eval", evaluate.CodeArgs, evaluate.sandbox_eval),
+        _open("uuid", None, evaluate.new_uuid),
+        _open("event.emit", events.EventArgs, events.emit),
+        _open("event.recent", events.CountArgs, events.recent),
+        _open("is_alive", events.NameArgs, events.is_alive),
+        _open("request_stop", None, events.request_stop),
+        _open("check_command", exec.ShellArgs, exec.check_command),
+        _open("module", modules.ModuleArgs, modules.module),
     )
 }
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -66,23 +67,34 @@ debug_option = click.option(
 )  # main() looks for it, so that it holds for every kind of failure
 
 
+def script_options(command: Callable[..., int]) -> Callable[..., int]:
+    """What every command takes that loads a script: which one, what it holds and what it may use."""
+    for option in (
+        click.option(
+            "--isolation",
+            type=click.Choice(["vm", "tree", "shared"]),
+            help="One worker process per VM, per tree, or for many.",
+        ),
+        click.option("--cpu", type=float, metavar="S", help="CPU seconds of one activation."),
+        click.option("--memory", metavar="SIZE", help="Lua heap, like 64MiB."),
+        click.option("--audit", metavar="FILE", help="One JSON line for each decision, appended."),
+        click.option("--config", "config_file", metavar="FILE", help="Providers, limits and grants, as TOML."),
+        click.option("--model", metavar="NAME", help="For calls that name none."),
+        click.option("--provider", metavar="NAME", help="For calls that name none."),
+        click.option(
+            "--grant", "grants", multiple=True, metavar="TEXT", help="llm, or llm:models=gpt-4o*;max_calls=5"
+        ),
+        click.argument("script"),
+    ):  # the last is the first that --help shows
+        command = option(command)
+    return command
+
+
 @cli.command()
-@click.argument("script")
 @click.option("--input", "input_", metavar="JSON|@FILE|-", help="The script's input; - is JSON on stdin.")
-@click.option("--grant", "grants", multiple=True, metavar="TEXT", help="llm, or llm:models=gpt-4o*;max_calls=5")
-@click.option("--provider", metavar="NAME", help="For calls that name none.")
-@click.option("--model", metavar="NAME", help="For calls that name none.")
-@click.option("--config", "config_file", metavar="FILE", help="Providers, limits and grants, as TOML.")
+@script_options
 @click.option("--sessions", metavar="FILE", help="Loaded before, written after, also when the script failed.")
-@click.option("--audit", metavar="FILE", help="One JSON line for each decision, appended.")
 @click.option("--timeout", type=click.FloatRange(0.001, 31_536_000), metavar="S", help="Seconds for all of it.")
-@click.option("--memory", metavar="SIZE", help="Lua heap, like 64MiB.")
-@click.option("--cpu", type=float, metavar="S", help="CPU seconds of one activation.")
-@click.option(
-    "--isolation",
-    type=click.Choice(["vm", "tree", "shared"]),
-    help="One worker process per VM, per tree, or for many.",
-)
 @click.option("--ask", is_flag=True, help="Each call under a grant is asked about on the terminal.")
 @click.option("--tree", is_flag=True, help="The VMs, drawn on stderr: live on a terminal, and at the end.")
 @click.option("--json", "json_", is_flag=True, help="Only the result on stdout, as one line of JSON.")
@@ -100,19 +112,7 @@ def run(**options: Any) -> int:
 
 
 @cli.command("mcp")
-@click.argument("script")
-@click.option("--grant", "grants", multiple=True, metavar="TEXT", help="llm, or llm:models=gpt-4o*;max_calls=5")
-@click.option("--provider", metavar="NAME", help="For calls that name none.")
-@click.option("--model", metavar="NAME", help="For calls that name none.")
-@click.option("--config", "config_file", metavar="FILE", help="Providers, limits and grants, as TOML.")
-@click.option("--audit", metavar="FILE", help="One JSON line for each decision, appended.")
-@click.option("--memory", metavar="SIZE", help="Lua heap, like 64MiB.")
-@click.option("--cpu", type=float, metavar="S", help="CPU seconds of one call.")
-@click.option(
-    "--isolation",
-    type=click.Choice(["vm", "tree", "shared"]),
-    help="One worker process per VM, per tree, or for many.",
-)
+@script_options
 @debug_option
 def serve_mcp(**options: Any) -> int:
     """Serves the intents that SCRIPT registers as the tools of an MCP server, over stdin and stdout.

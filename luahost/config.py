@@ -20,7 +20,7 @@ import os
 import re
 import stat
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -60,10 +60,6 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
                 f"provider: one of {', '.join(self.providers)} expected, got {self.provider!r}"
                 f"{nearest(self.provider, self.providers)}"
             )
-
-    def with_provider(self, provider: Provider) -> Config:
-        """The same with one more provider, or one replaced."""
-        return msgspec.structs.replace(self, providers={**self.providers, provider.name: provider})
 
 
 def load(config: Config | str | Path | None) -> Config:
@@ -112,11 +108,11 @@ def _config(data: dict[str, Any]) -> Config:
         tables = data.get(name, [])
         if not isinstance(tables, list):
             raise ConfigError(f"{name}: tables like [[{name}]] expected")
-        fields[name] = one_of_each(_grant(table) for table in tables)
+        fields[name] = one_of_each(_grant(table, name) for table in tables)
     return Config(**fields)
 
 
-def one_of_each(grants: Any) -> tuple[Grant, ...]:
+def one_of_each(grants: Iterable[Grant]) -> tuple[Grant, ...]:
     """The grants as a tuple; ConfigError when two are of one kind, as a VM holds one of each."""
     made = tuple(grants)
     kinds = [grant.kind for grant in made]
@@ -191,9 +187,9 @@ def _limits(table: dict[str, Any]) -> Limits:
     return Limits(**made)
 
 
-def _grant(table: Any) -> Grant:
+def _grant(table: Any, where: str) -> Grant:
     if not isinstance(table, dict) or not isinstance(table.get("kind"), str):
-        raise ConfigError(f"grants: kind = one of {', '.join(KINDS)} expected in each [[grants]]")
+        raise ConfigError(f"{where}: kind = one of {', '.join(KINDS)} expected in each [[{where}]]")
     return Grant(**table)
 
 

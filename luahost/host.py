@@ -209,7 +209,7 @@ def blocking(function: Callable[[], Any]) -> Any:
 def _in_event_loop() -> bool:
     try:
         trio.lowlevel.current_trio_token()
-    except RuntimeError:
+    except RuntimeError:  # not in one of trio's; asyncio's is no reason to import asyncio
         pass
     else:
         return True

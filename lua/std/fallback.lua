@@ -8,7 +8,8 @@ local K = ...
 local type, next, rawget, rawlen = K.raw.base.type, K.raw.base.next, K.raw.base.rawget, K.raw.base.rawlen
 local find, sub = K.raw.string.find, K.raw.string.sub
 
--- The host says which kinds these are where a script does not; see FALLBACK_ON in ops/llm/plan.py.
+-- On what the next is asked, unless the script says: the server is at fault and nothing was heard. A rate_limit whose wait
+-- fitted was waited for before it came out as a failure.
 local ON = {
   overloaded = true, rate_limit = true, server_error = true, connection_refused = true, connection_reset = true,
   dns = true, tls = true, network = true, timeout = true, empty_response = true, stream_incomplete = true,

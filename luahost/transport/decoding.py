@@ -132,6 +132,6 @@ def _coding(name: str) -> _Coding | None:
                 return _Brotli(import_module("brotli"))
             case "zstd":
                 return _Zstandard(import_module("zstandard"))
-    except ImportError:
+    except ImportError:  # its library is not installed
         pass
     return None

@@ -145,7 +145,7 @@ _IN_A_STRING = re.compile(rb'["\\]')
 class Objects:
     """Whole JSON objects out of bytes that hold one after the other, at any cut; what is between is skipped.
 
-    `unfinished`: an object has begun and not ended. `held`: how many bytes of it wait.
+    `held`: how many bytes of an object wait that has not ended.
     """
 
     def __init__(self) -> None:
@@ -153,10 +153,6 @@ class Objects:
         self._at = 0  # looked at up to here
         self._depth = 0
         self._in_string = False
-
-    @property
-    def unfinished(self) -> bool:
-        return self._depth > 0
 
     @property
     def held(self) -> int:

@@ -5,7 +5,8 @@ an LF that opens the next piece is then dropped), a piece is cut at its last LF.
 lines; what is after waits, unlooked at, until its own LF comes. So every byte is copied a fixed number of
 times however the stream is cut, and a piece that holds whole `data: …` events is read by one `split`.
 
-Three deliberate differences from the standard, each seen in real servers:
+Deliberate differences from the standard, the last three for what real servers do:
+- `id` and `retry` are passed over like comments: an answer that broke off is not resumed.
 - `close()` gives the event that lacks its blank line; the standard drops it, servers omit the last newline.
 - an event whose data is empty is not given: no LLM server means anything by it.
 - the field `error: {…}` of older llama.cpp gives an event named "error" instead of being ignored.
@@ -40,15 +41,9 @@ class EventTooLarge(Exception):
 
 
 class SSEParser:
-    """`feed` pieces as they come, `close` at the end. After EventTooLarge it must not be fed again.
-
-    `comments` counts comment lines: they show that the server lives, not that the model answers.
-    """
+    """`feed` pieces as they come, `close` at the end. After EventTooLarge it must not be fed again."""
 
     def __init__(self, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
-        self.comments = 0
-        self.last_event_id = ""
-        self.retry_ms: int | None = None
         self._max = max_event_bytes
         self._bom: bytes | None = b""  # the start while it may still be a BOM; None once that is settled
         self._skip_lf = False  # the last byte was a CR: an LF now belongs to it
@@ -137,8 +132,6 @@ class SSEParser:
         if value.startswith(b" "):
             value = value[1:]
         match field:
-            case b"":
-                self.comments += 1
             case b"data":
                 self._keep(value)
             case b"event":
@@ -146,10 +139,6 @@ class SSEParser:
             case b"error":
                 self._name = "error"
                 self._keep(value)
-            case b"id" if b"\0" not in value:
-                self.last_event_id = value.decode("utf-8", "replace")
-            case b"retry" if value.isdigit() and len(value) < 16:
-                self.retry_ms = int(value)
 
     def _keep(self, value: bytes) -> None:
         self._data.append(value)

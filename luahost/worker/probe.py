@@ -103,7 +103,7 @@ def _grow() -> int:
     try:
         while len(held) < MOST_STEPS:
             held.append(mmap.mmap(-1, STEP_BYTES))
-    except (OSError, MemoryError):
+    except (OSError, MemoryError):  # no more is to be had: how much there was is the answer
         pass
     size = len(held) * STEP_BYTES
     for each in held:

@@ -98,7 +98,7 @@ def main(control_fd: int, serve: Serve = loop.run) -> None:
     control.sendall(ANSWER.pack(READY, kernel.number()))
     try:
         _serve(control, prepared, serve)
-    except ConnectionError:
+    except ConnectionError:  # the host is gone: so are we
         pass
     finally:
         sys.stdout = sys.stderr = None

@@ -29,25 +29,6 @@ from luahost.wire.retry import RULES, RetryPolicy
 
 _KEY = re.compile(r"[!-~]{1,1000}")
 
-FALLBACK_ON = (
-    "overloaded",
-    "rate_limit",
-    "server_error",
-    "connection_refused",
-    "connection_reset",
-    "dns",
-    "tls",
-    "network",
-    "timeout",
-    "empty_response",
-    "stream_incomplete",
-    "parse_error",
-)
-"""On what the next of `fallback` is asked, unless the script says: the server is at fault and nothing was heard.
-
-A rate_limit whose wait fitted was waited for before it came out as a failure.
-"""
-
 _MORE_KINDS = ("missing_api_key", "model_not_allowed", "host_not_allowed", "permission_denied", "budget_exceeded")
 
 

@@ -89,7 +89,8 @@ class Host:
         self.prepare()
         assert self._zygote is not None
         self._world.approver, self._world.approval_timeout_s = self._approver, self._approval_timeout_s
-        self._pool = Pool(self._nursery, self._zygote, self._rng)
+        self._nursery.start_soon(self._world.pace.run)
+        self._pool = Pool(self._nursery, self._zygote, self._rng, self._world.pace)
         self._nursery.start_soon(self._pool.watch)
         self._home = Home(self._world, self._pool, self._journal, self._nursery, self._put_out, self._vms)
         return self

@@ -26,8 +26,10 @@ class Bridge:
     def __init__(self, ladder: Ladder, port: Port, nursery: trio.Nursery) -> None:
         self.ladder, self._port, self._nursery = ladder, port, nursery
         self.now_s = ladder.share.world.now_s
+        self._pace, self._owner = ladder.share.world.pace, ladder.share.owner
         self._open: dict[int, OpenCall] = {}
         self._ending: dict[int, OpenCall] = {}  # nobody waits for them any more
+        self._quiet = trio.Event()  # once nothing is ending
         self._held_bytes = 0  # arguments of the calls under way; an honest VM has room for them itself
         self.calls = 0
         self.noes: list[Result] = []  # failed calls of this activation, for the one who must act
@@ -52,7 +54,6 @@ class Bridge:
             return
         self._held_bytes += size
         entry = self._open[call.id] = OpenCall(call, self._tell)
-        entry.after = tuple(self._ending.values())
         self._nursery.start_soon(self._run, entry)
 
     def ack(self, ack: frames.Ack) -> None:
@@ -83,30 +84,35 @@ class Bridge:
         """
         entry = self._open.pop(id, None)
         if entry is not None:
-            entry.over = trio.Event()
+            entry.forgotten = True
             self._ending[id] = entry
-            entry.life.cancel()
+            self._pace.soon(self._owner, entry.life.cancel)
 
     async def _run(self, entry: OpenCall) -> None:
         try:
             with entry.life:
-                for each in entry.after:
-                    assert each.over is not None
-                    await each.over.wait()
-                entry.after = ()
+                if self._ending:
+                    await self._quiet.wait()
+                await self._pace.turn(self._owner)
+                if entry.forgotten:
+                    return
                 result: Any = None
                 with entry.scope:
                     result = await self.ladder.climb(entry)
                 if entry.ended is not None:
                     result = self.ladder.ended(entry)
                 await entry.taken()  # the script hears the end after what it was given before
-                self._reply(entry.id, result)
+                await self._pace.turn(self._owner)
+                if not entry.forgotten:
+                    self._reply(entry.id, result)
         finally:
             self._held_bytes -= len(memoryview(entry.args))
             self._open.pop(entry.id, None)
-            if entry.over is not None:
+            if entry.forgotten:
                 del self._ending[entry.id]
-                entry.over.set()
+                if not self._ending:
+                    self._quiet.set()
+                    self._quiet = trio.Event()
 
     def _reply(self, id: int, result: Any) -> None:
         if isinstance(result, dict) and result.get("ok") is False:

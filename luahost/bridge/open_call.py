@@ -29,8 +29,7 @@ class OpenCall:
         self.args, self._send = call.args, send
         self.scope = trio.CancelScope()  # the act; cancelled when the gate ends the call
         self.life = trio.CancelScope()  # the act and its reply; cancelled when nobody waits any more
-        self.over: trio.Event | None = None  # nobody waits any more: set when nothing of it is left
-        self.after: tuple[OpenCall, ...] = ()  # such calls, which end before this one begins
+        self.forgotten = False  # nobody waits any more
         self.ended: Refusal | None = None  # the gate ended it
         self.asking = False  # an approver is being asked about it
         self.said: list[str] = []  # streamed so far

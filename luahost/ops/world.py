@@ -24,8 +24,10 @@ from luahost.ops.llm import prices
 from luahost.ops.llm.providers import Provider
 from luahost.ops.mcp.servers import McpServers
 from luahost.ops.sessions.store import Store
+from luahost.pace import Pace
 from luahost.transport.settings import TransportSettings
 from luahost.values import Limits
+from luahost.wire import wires
 
 if TYPE_CHECKING:
     from luahost.transport.client import Client
@@ -47,12 +49,14 @@ class World:
         self.default_provider = default_provider
         self.default_model = default_model
         self.rng = rng
+        self.pace = Pace()
         self.approver: Approver | None = None
         self.approval_timeout_s = math.inf
         self.directory = os.getcwd()  # where relative paths of scripts begin
         self.mcp = mcp if mcp is not None else McpServers({}, lambda *_: None)
         self._transport = transport if transport is not None else TransportSettings()
         self._client: Client | None = None
+        self._spoken: set[str | None] = {None}  # wires that are imported
         self._making = trio.Lock()
         self.readers = trio.CapacityLimiter(1)  # who reads YAML or TOML: Python, one thread is all it has
         self.evaluators = trio.CapacityLimiter(8)
@@ -65,24 +69,28 @@ class World:
         """Seconds on a clock that is never set back: expiry, deadlines, latencies."""
         return trio.current_time()
 
-    async def client(self) -> Client:
-        """The one HTTP client. Importing httpx takes a tenth of a second: not in the event loop."""
-        if self._client is None:
+    async def client(self, speaks: str | None = None) -> Client:
+        """The one HTTP client; of the wire that it speaks, all is imported too.
+
+        Importing httpx takes a tenth of a second, a wire some milliseconds: not in the event loop.
+        """
+        if self._client is None or speaks not in self._spoken:
             async with self._making:
-                if self._client is None:
-                    self._client = await trio.to_thread.run_sync(_make_client, self._transport)
+                self._client = await trio.to_thread.run_sync(self._made_client, speaks)
+                self._spoken.add(speaks)
         return self._client
+
+    def _made_client(self, speaks: str | None) -> Client:
+        from luahost.transport.attempts import Client  # imports all that a call needs, in this thread
+
+        if speaks is not None:
+            wires.load(speaks)
+            prices.table()
+        return self._client or Client(self._transport, self.pace)
 
     async def close(self) -> None:
         if self._client is not None:
             await self._client.close()
-
-
-def _make_client(settings: TransportSettings) -> Client:
-    from luahost.transport.attempts import Client  # imports all that a call needs, in this thread
-
-    prices.table()
-    return Client(settings)
 
 
 class Share:

@@ -63,7 +63,7 @@ class Activations:
         self._tasks: dict[int, _Activation] = {}
         self.last = 0
         self._output_left = 0  # characters that this activation may still bring; the VM's own limit comes first
-        port.on_step, port.on_output, port.on_lost = self._stepped, self._put_out, self._lost
+        port.on_want, port.on_output, port.on_lost = self._heard, self._put_out, self._lost
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -155,34 +155,33 @@ class Activations:
 
     # ── what the worker says ────────────────────────────────────────────────────────────────────────────
 
-    def _stepped(self, wants: list[frames.Want]) -> None:
-        for want in wants:
-            if isinstance(want, frames.Call):
-                self._bridge.begin(want)
-            elif isinstance(want, frames.Ack):
-                self._bridge.ack(want)
-            elif isinstance(want, frames.Done):
-                activation = self._tasks.get(want.task)
-                self._bridge.drop(want.task)
-                if activation is not None:
-                    size = memoryview(want.value).nbytes  # not copied: it may be 8 MB
-                    self.usage.largest_value_bytes = max(self.usage.largest_value_bytes, size)
-                    activation.end(frames.decode(want.value))
-            elif isinstance(want, frames.Failed):
-                self._failed(want)
-            elif isinstance(want, frames.Drop):
-                self._bridge.forget(want.id)
-            elif isinstance(want, frames.More):
-                self._port.send(frames.go_on(self._bridge.now_s()))
-            else:
-                usage = self.usage
-                spent_s = max(0, want.cpu_us) / 1e6
-                usage.cpu_s += spent_s
-                self._on_cpu(spent_s)
-                usage.memory_bytes = max(0, want.memory_bytes)
-                usage.memory_peak_bytes = max(usage.memory_peak_bytes, usage.memory_bytes)
-                usage.output_bytes = max(usage.output_bytes, want.output_bytes)
-                usage.output_dropped_bytes = max(usage.output_dropped_bytes, want.dropped_bytes)
+    def _heard(self, want: frames.Want) -> None:
+        if isinstance(want, frames.Call):
+            self._bridge.begin(want)
+        elif isinstance(want, frames.Ack):
+            self._bridge.ack(want)
+        elif isinstance(want, frames.Done):
+            activation = self._tasks.get(want.task)
+            self._bridge.drop(want.task)
+            if activation is not None:
+                size = memoryview(want.value).nbytes  # not copied: it may be 8 MB
+                self.usage.largest_value_bytes = max(self.usage.largest_value_bytes, size)
+                activation.end(frames.decode(want.value))
+        elif isinstance(want, frames.Failed):
+            self._failed(want)
+        elif isinstance(want, frames.Drop):
+            self._bridge.forget(want.id)
+        elif isinstance(want, frames.More):
+            self._port.send(frames.go_on(self._bridge.now_s()))
+        else:
+            usage = self.usage
+            spent_s = max(0, want.cpu_us) / 1e6
+            usage.cpu_s += spent_s
+            self._on_cpu(spent_s)
+            usage.memory_bytes = max(0, want.memory_bytes)
+            usage.memory_peak_bytes = max(usage.memory_peak_bytes, usage.memory_bytes)
+            usage.output_bytes = max(usage.output_bytes, want.output_bytes)
+            usage.output_dropped_bytes = max(usage.output_dropped_bytes, want.dropped_bytes)
 
     def _failed(self, failed: frames.Failed) -> None:
         error = error_of(failed, self._bridge.noes)

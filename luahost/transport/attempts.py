@@ -193,7 +193,9 @@ class _Attempt:
                 self._scope.deadline = first_token
 
     async def _give(self, events: list[Event]) -> None:
+        pace, owner = self._call._client.pace, self._call._target.owner
         for event in events if self._call.in_pieces else joined(events):
+            await pace.turn(owner)
             if isinstance(event, End):
                 self._end = event
                 return

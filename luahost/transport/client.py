@@ -7,20 +7,24 @@ wire and no session.
 
 from __future__ import annotations
 
-import functools
 import resource
 import ssl
-from collections.abc import AsyncIterator, Callable, Hashable
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
 from contextlib import asynccontextmanager
+from functools import lru_cache, partial
 
 import httpx
 
 from luahost.errors import WorldError
 from luahost.gate.hosts import Origin
+from luahost.pace import Pace
 from luahost.transport.connections import Body, Transport
 from luahost.transport.decoding import Decoder, Undecodable, decoder
 from luahost.transport.kinds import world_error
 from luahost.transport.settings import TransportSettings
+
+PIECE_BYTES = 64 * 1024
+"""Given at once, at most: a few bytes may become megabytes, and reading them takes time."""
 
 MAX_BODY_BYTES = 10 * 1024 * 1024
 """Of one answer, as it comes and after decompression."""
@@ -32,7 +36,7 @@ HEADERS = {"accept": "*/*", "accept-encoding": "gzip, deflate", "user-agent": "l
 class Answer:
     """Status, headers (lower case) and the body in pieces."""
 
-    def __init__(self, response: httpx.Response) -> None:
+    def __init__(self, response: httpx.Response, turn: Callable[[], Awaitable[None]]) -> None:
         self.status = response.status_code
         self.headers = dict(response.headers.items())
         self._all_headers = response.headers
@@ -40,7 +44,9 @@ class Answer:
         self._request = response.request
         self._body: Body = response.extensions["body"]
         self._decoder: Decoder | None = decoder(self.headers.get("content-encoding", ""))
+        self._turn = turn  # comes when there is time to undo some more
         self._compressed = memoryview(b"")  # received and not yet undone
+        self._decoded = memoryview(b"")  # undone and not yet given
         self._came_bytes = self._given_bytes = 0
 
     @property
@@ -63,17 +69,19 @@ class Answer:
         return piece
 
     async def _receive_decoded(self, decoder: Decoder) -> bytes | None:
-        while True:
+        while not self._decoded:
             if not self._compressed:
-                piece = await self._receive()
-                if piece is None:
+                came = await self._receive()
+                if came is None:
                     self._decoder = None
                     return decoder.finish() or None
-                self._compressed = memoryview(piece)
+                self._compressed = memoryview(came)
             cut = decoder.slice_bytes
             now, self._compressed = self._compressed[:cut], self._compressed[cut:]
-            if decoded := decoder.feed(bytes(now)):
-                return decoded
+            await self._turn()
+            self._decoded = memoryview(decoder.feed(bytes(now)))
+        piece, self._decoded = self._decoded[:PIECE_BYTES], self._decoded[PIECE_BYTES:]
+        return bytes(piece)
 
 
 def _bounded(size: int) -> int:
@@ -96,7 +104,7 @@ class _HttpClient(httpx.AsyncClient):
 
 
 _NO_COOKIES = _NoCookies()
-_known_url = functools.lru_cache(256)(httpx.URL)
+_known_url = lru_cache(256)(httpx.URL)
 
 
 def _url(text: str) -> httpx.URL:
@@ -106,12 +114,14 @@ def _url(text: str) -> httpx.URL:
 class Client:
     """Made once per host, inside its event loop."""
 
-    def __init__(self, settings: TransportSettings) -> None:
+    def __init__(self, settings: TransportSettings, pace: Pace | None = None) -> None:
         context = ssl.create_default_context(cafile=settings.ca_file)
+        self.pace = Pace() if pace is None else pace
         self.transport = Transport(
             context,
             max_connections=settings.max_connections or _most_connections(),
             proxy=httpx.URL(settings.proxy) if settings.proxy else None,
+            pace=self.pace,
         )
         self._http = _HttpClient(transport=self.transport, trust_env=False, follow_redirects=False)
 
@@ -159,7 +169,7 @@ class Client:
             raise world_error(error, request) from None
         opened: Body = response.extensions["body"]
         try:
-            yield Answer(response)
+            yield Answer(response, partial(self.pace.turn, owner))
         except Undecodable as error:
             raise world_error(error, request) from None
         finally:

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import math
 import ssl
-from collections.abc import AsyncIterator, Callable, Hashable
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
+from functools import partial
 from typing import NamedTuple
 
 import httpx
 import trio
 
+from luahost.pace import Pace
 from luahost.transport import addresses, proxy
 from luahost.transport.parser import Parser
 from luahost.transport.pool import Connection, Idle, Key, within
@@ -27,6 +29,8 @@ SENT_AT_ONCE_BYTES = 64 * 1024
 """A longer body is sent while already listening: a server may answer, and refuse, before it has all of it."""
 
 Finish = Callable[[Connection, bool], None]
+Receive = Callable[[], Awaitable[None]]
+"""Waits for the next bytes of an answer, and for its turn to read them; its parser has them then."""
 
 
 class Timeouts(NamedTuple):
@@ -54,8 +58,8 @@ class Asked(NamedTuple):
 class Body(httpx.AsyncByteStream):
     """An answer's body as it comes. Ends its connection's exchange when it is over, or when it is closed."""
 
-    def __init__(self, connection: Connection, parser: Parser, timeout_s: float, finish: Finish) -> None:
-        self._connection, self._parser, self._timeout_s, self._finish = connection, parser, timeout_s, finish
+    def __init__(self, connection: Connection, parser: Parser, receive: Receive, finish: Finish) -> None:
+        self._connection, self._parser, self._receive, self._finish = connection, parser, receive, finish
         self._closed = False
 
     async def receive(self) -> bytes | None:
@@ -73,11 +77,7 @@ class Body(httpx.AsyncByteStream):
             if parser.done:
                 self.close()
                 return None
-            data = await self._connection.receive(self._timeout_s)
-            if data:
-                parser.feed(data)
-            else:
-                parser.eof()
+            await self._receive()
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
@@ -107,8 +107,16 @@ class Transport(httpx.AsyncBaseTransport):
     closed). Response extensions: `queue_s`, those seconds; `body`, the Body.
     """
 
-    def __init__(self, context: ssl.SSLContext, *, max_connections: int, proxy: httpx.URL | None = None) -> None:
+    def __init__(
+        self,
+        context: ssl.SSLContext,
+        *,
+        max_connections: int,
+        proxy: httpx.URL | None = None,
+        pace: Pace | None = None,
+    ) -> None:
         self._context, self._proxy = context, proxy
+        self._pace = Pace() if pace is None else pace
         self._places = Places(max_connections)
         self._idle = Idle()
         self.busy: set[Connection] = set()
@@ -124,7 +132,7 @@ class Transport(httpx.AsyncBaseTransport):
         except BaseException:
             self._places.release(asked.owner)
             raise
-        body = Body(connection, parser, asked.timeouts.read, self._finisher(asked))
+        body = Body(connection, parser, partial(self._receive, connection, parser, asked), self._finisher(asked))
         if parser.done and not parser.pieces:
             body.close()
         extensions = {
@@ -168,6 +176,7 @@ class Transport(httpx.AsyncBaseTransport):
         """Nothing is left of the connection when this raises, or returns None: then another must be tried."""
         self.busy.add(connection)
         try:
+            await self._pace.turn(asked.owner)
             acknowledged = connection.acknowledged() if reused else None
             asked.on_connected(asked.queue_s)
             parser = Parser(asked.method)
@@ -176,7 +185,7 @@ class Transport(httpx.AsyncBaseTransport):
                 if asked.rest:
                     await self._send_while_listening(connection, asked, parser)
                 else:
-                    await self._read_head(connection, parser, asked.timeouts.read)
+                    await self._read_head(connection, parser, asked)
             except (httpx.WriteError, httpx.RemoteProtocolError) as error:
                 # Where the end of the stream acknowledges nothing, the server had closed before anything came.
                 proven = acknowledged is not None or isinstance(error, httpx.WriteError)
@@ -189,14 +198,17 @@ class Transport(httpx.AsyncBaseTransport):
             raise
         return parser
 
-    @staticmethod
-    async def _read_head(connection: Connection, parser: Parser, timeout_s: float) -> None:
+    async def _receive(self, connection: Connection, parser: Parser, asked: Asked) -> None:
+        data = await connection.receive(asked.timeouts.read)
+        await self._pace.turn(asked.owner)
+        if data:
+            parser.feed(data)
+        else:
+            parser.eof()
+
+    async def _read_head(self, connection: Connection, parser: Parser, asked: Asked) -> None:
         while not parser.head_done:
-            data = await connection.receive(timeout_s)
-            if data:
-                parser.feed(data)
-            else:
-                parser.eof()
+            await self._receive(connection, parser, asked)
             if parser.error is not None and not parser.head_done:
                 raise parser.error
 
@@ -215,7 +227,7 @@ class Transport(httpx.AsyncBaseTransport):
 
             nursery.start_soon(send)
             try:
-                await self._read_head(connection, parser, asked.timeouts.read)
+                await self._read_head(connection, parser, asked)
             except httpx.HTTPError as error:
                 failed.append(error)
             # Whoever refuses, or has said all, needs no more of it. Others may want the rest before they go on.

@@ -102,7 +102,7 @@ class _Spoken:
 
     def __init__(self, name: str, provider: str, tables: Models) -> None:
         self.name = name
-        self.module: ModuleType = import_module(f"luahost.wire.{name.replace('-', '_')}")
+        self.module: ModuleType = import_module(_MODULE.format(name.replace("-", "_")))
         self.dialect = _dialect(self.module, name, provider, tables)
 
     def takes_schema(self, conversation: Conversation, options: Options) -> bool:
@@ -125,6 +125,15 @@ def _dialect(module: ModuleType, name: str, provider: str, tables: Models) -> An
         return None
     facts = tables.anthropic if name == "anthropic" else tables.gemini
     return module.Dialect(facts=facts)
+
+
+def load(name: str) -> None:
+    """Imports all that speaking this wire may need; ends at once the second time."""
+    for each in ("openai", "openai-responses") if name == "openai" else (name,):
+        import_module(_MODULE.format(each.replace("-", "_")))
+
+
+_MODULE = "luahost.wire.{}"
 
 
 class Wire:

@@ -17,6 +17,7 @@ import time
 import trio
 
 from luahost.errors import Exhausted, HostFault, LuahostError, Stopped
+from luahost.pace import Pace
 from luahost.values import Limits
 from luahost.vm import frames
 from luahost.workers.worker import Port, Worker
@@ -44,8 +45,8 @@ def address_space(limits: Limits) -> int:
 class Pool:
     """All workers of one host; the nursery runs their readers, and the watchdog."""
 
-    def __init__(self, nursery: trio.Nursery, zygote: Zygote, seed: random.Random) -> None:
-        self._nursery, self._zygote, self._seed = nursery, zygote, seed
+    def __init__(self, nursery: trio.Nursery, zygote: Zygote, seed: random.Random, pace: Pace) -> None:
+        self._nursery, self._zygote, self._seed, self._pace = nursery, zygote, seed, pace
         self._shared: list[Worker] = []
         self._trees: dict[int, Worker] = {}
         self._workers: set[Worker] = set()
@@ -111,7 +112,7 @@ class Pool:
             except ZygoteLost as lost:
                 why = str(lost)
                 continue
-            worker = Worker(self._zygote, pid, sock, limits)
+            worker = Worker(self._zygote, pid, sock, limits, self._pace)
             self._workers.add(worker)
             self._nursery.start_soon(self._live, worker)
             return worker

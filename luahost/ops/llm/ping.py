@@ -37,6 +37,7 @@ async def models(
 ) -> Result:
     """As ping, and `models`: their names, of which only those that the grant allows are shown."""
     body: list[bytes] = []
+    await share.world.client(planned.provider.wire)
     path = planned.provider.spoken.models_path
     result = await _get(permit, planned, args, share, path=path, body=body)
     if not result["ok"]:
@@ -79,15 +80,14 @@ async def _get(
     world = share.world
     began = world.monotonic_s()
     about = {"provider": planned.provider.name, "base_url": str(permit.action.origin)}
-    headers = planned.provider.spoken.auth_headers(planned.key)
     try:
         with trio.fail_after(args.opts.timeout):
-            client = await world.client()
+            client = await world.client(planned.provider.wire)
             async with client.open(
                 "GET",
                 permit.action.origin,
                 planned.prefix + path,
-                headers,
+                planned.provider.spoken.auth_headers(planned.key),
                 None,
                 connect_timeout_s=args.opts.timeout,
                 may_be_private=planned.may_be_private,

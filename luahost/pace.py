@@ -1,0 +1,117 @@
+"""The pace: how long one pass of the event loop may take, and who goes on in the next.
+
+The idea: a loop is late when much is ready at once, however short each thing is. So whoever has something to do for
+a script asks for its turn first. While the pass has time left that costs nothing; then it waits in its owner's line,
+and the next passes let the lines in, one after the other, a few each. Whoever finds the pass used up when it comes
+to run, which is when those before it took long, stands in front of its line again. So a pass takes its budget and
+one act at most, a script that asks for a thousand things waits for itself, and others do not wait for it.
+
+Knows no call, no worker, no connection. Sources: trio `_core/_run.py` (a batch runs every task that is ready),
+`_core/_instrumentation.py`; deficit round robin (Shreedhar, Varghese 1995), without the deficits.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+
+import trio
+
+PASS_S = 0.006
+"""What may begin within a pass begins so long after its start at the latest."""
+
+LET_IN = 24
+"""How many go on in one pass after they waited. It costs them a few µs each to see that there is no time left."""
+
+_Entry = trio.lowlevel.Task | Callable[[], object]
+_Line = OrderedDict[_Entry, None]
+
+
+class Pace(trio.abc.Instrument):
+    """One per event loop and host. Without `run` under way there is always time."""
+
+    def __init__(self) -> None:
+        self._ends_s = math.inf
+        self._lines: OrderedDict[Hashable, _Line] = OrderedDict()  # whose turn is next comes first
+        self._someone = trio.Event()
+        self._may_go = False  # the first of those let in goes on whatever the others in the pass took
+        self._done = 0  # acts of this pass
+
+    async def turn(self, owner: Hashable) -> None:
+        """Returns when there is time for something short. `owner` is for whom it is."""
+        if not self._lines and time.perf_counter() < self._ends_s:
+            return
+        task = trio.lowlevel.current_task()
+        line = self._line(owner)
+        line[task] = None
+        while True:
+
+            def abort(_: object) -> trio.lowlevel.Abort:
+                self._leave(owner, task)
+                return trio.lowlevel.Abort.SUCCEEDED
+
+            await trio.lowlevel.wait_task_rescheduled(abort)
+            if self._may_go or time.perf_counter() < self._ends_s:
+                self._may_go = False
+                return
+            line = self._line(owner)
+            line[task] = None
+            line.move_to_end(task, last=False)
+
+    def soon(self, owner: Hashable, act: Callable[[], object]) -> None:
+        """Does the act, which makes one task ready, now or in its turn: so that not too many are ready at once."""
+        if not self._lines and self._done < LET_IN:
+            self._done += 1
+            act()
+        else:
+            self._line(owner)[act] = None
+
+    async def run(self) -> None:
+        """Lets those in who wait; ends when it is cancelled."""
+        trio.lowlevel.add_instrument(self)
+        try:
+            while True:
+                await self._someone.wait()
+                while self._lines:
+                    self._let_in()
+                    await trio.lowlevel.checkpoint()
+                self._someone = trio.Event()
+        finally:
+            trio.lowlevel.remove_instrument(self)
+            self._ends_s = math.inf
+            while self._lines:  # a host that closes: all that is left ends now
+                self._let_in()
+
+    def after_io_wait(self, timeout: float) -> None:
+        """Called by trio: a pass begins."""
+        self._ends_s = time.perf_counter() + PASS_S
+        self._done = 0
+
+    def _let_in(self) -> None:
+        self._may_go = True
+        for _ in range(LET_IN):
+            if not self._lines:
+                return
+            owner, line = self._lines.popitem(last=False)
+            entry, _ = line.popitem(last=False)
+            if line:
+                self._lines[owner] = line
+            if isinstance(entry, trio.lowlevel.Task):
+                trio.lowlevel.reschedule(entry)
+            else:
+                entry()
+
+    def _line(self, owner: Hashable) -> _Line:
+        self._someone.set()
+        line = self._lines.get(owner)
+        if line is None:
+            line = self._lines[owner] = OrderedDict()
+        return line
+
+    def _leave(self, owner: Hashable, entry: _Entry) -> None:
+        line = self._lines[owner]
+        del line[entry]
+        if not line:
+            del self._lines[owner]

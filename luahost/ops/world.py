@@ -24,10 +24,9 @@ from luahost.ops.llm import prices
 from luahost.ops.llm.providers import Provider
 from luahost.ops.mcp.servers import McpServers
 from luahost.ops.sessions.store import Store
-from luahost.pace import Pace
+from luahost.pace import Pace, settled
 from luahost.transport.settings import TransportSettings
 from luahost.values import Limits
-from luahost.wire import wires
 
 if TYPE_CHECKING:
     from luahost.transport.client import Client
@@ -56,7 +55,7 @@ class World:
         self.mcp = mcp if mcp is not None else McpServers({}, lambda *_: None)
         self._transport = transport if transport is not None else TransportSettings()
         self._client: Client | None = None
-        self._spoken: set[str | None] = {None}  # wires that are imported
+        self._met: set[str] = set()  # providers that a call can be made to at once
         self._making = trio.Lock()
         self.readers = trio.CapacityLimiter(1)  # who reads YAML or TOML: Python, one thread is all it has
         self.evaluators = trio.CapacityLimiter(8)
@@ -69,22 +68,23 @@ class World:
         """Seconds on a clock that is never set back: expiry, deadlines, latencies."""
         return trio.current_time()
 
-    async def client(self, speaks: str | None = None) -> Client:
-        """The one HTTP client; of the wire that it speaks, all is imported too.
+    async def client(self, provider: Provider | None = None) -> Client:
+        """The one HTTP client; what speaks to this provider is made too.
 
-        Importing httpx takes a tenth of a second, a wire some milliseconds: not in the event loop.
+        Importing httpx takes a tenth of a second, a wire with its tables a third of that: not in the event loop.
         """
-        if self._client is None or speaks not in self._spoken:
+        if self._client is None or (provider is not None and provider.name not in self._met):
             async with self._making:
-                self._client = await trio.to_thread.run_sync(self._made_client, speaks)
-                self._spoken.add(speaks)
+                self._client = await trio.to_thread.run_sync(self._made_client, provider)
+                settled()
+                self._met.update([] if provider is None else [provider.name])
         return self._client
 
-    def _made_client(self, speaks: str | None) -> Client:
+    def _made_client(self, provider: Provider | None) -> Client:
         from luahost.transport.attempts import Client  # imports all that a call needs, in this thread
 
-        if speaks is not None:
-            wires.load(speaks)
+        if provider is not None:
+            _ = provider.spoken
             prices.table()
         return self._client or Client(self._transport, self.pace)
 

@@ -102,7 +102,7 @@ class _Spoken:
 
     def __init__(self, name: str, provider: str, tables: Models) -> None:
         self.name = name
-        self.module: ModuleType = import_module(_MODULE.format(name.replace("-", "_")))
+        self.module: ModuleType = import_module(f"luahost.wire.{name.replace('-', '_')}")
         self.dialect = _dialect(self.module, name, provider, tables)
 
     def takes_schema(self, conversation: Conversation, options: Options) -> bool:
@@ -127,21 +127,13 @@ def _dialect(module: ModuleType, name: str, provider: str, tables: Models) -> An
     return module.Dialect(facts=facts)
 
 
-def load(name: str) -> None:
-    """Imports all that speaking this wire may need; ends at once the second time."""
-    for each in ("openai", "openai-responses") if name == "openai" else (name,):
-        import_module(_MODULE.format(each.replace("-", "_")))
-
-
-_MODULE = "luahost.wire.{}"
-
-
 class Wire:
     """How requests are written and answers read for one provider."""
 
     def __init__(self, name: str, provider: str, tables: Models = SHIPPED) -> None:
         self._spoken = _Spoken(name, provider, tables)
-        self._provider, self._tables = provider, tables
+        official = name == "openai" and self._spoken.dialect.official
+        self._other = _Spoken("openai-responses", provider, tables) if official else None
 
     def exchange(self, conversation: Conversation, options: Options) -> Exchange:
         """The conversation as a request, with what reads the answer to it."""
@@ -149,12 +141,12 @@ class Wire:
 
     def _for(self, conversation: Conversation, options: Options) -> _Spoken:
         """OpenAI has two wires, and some of its models answer on one of them only (W8)."""
-        spoken = self._spoken
-        if spoken.name == "openai" and spoken.dialect.official:
-            facts: models.Gpt = spoken.dialect.facts.facts(options.model)
+        other = self._other
+        if other is not None:
+            facts: models.Gpt = self._spoken.dialect.facts.facts(options.model)
             if facts.responses == "always" or (facts.responses == "tools" and conversation.tools):
-                return wire("openai-responses", self._provider, self._tables)._spoken
-        return spoken
+                return other
+        return self._spoken
 
     @property
     def models_path(self) -> str:

@@ -222,37 +222,25 @@ class Worker:
                 self.kill(HostFault(f"the worker sent {error}; it was ended", kind="worker_lied"))
                 return
 
-<<<<<<< HEAD
-    def _dispatch(self, kind: int, vm: int, payload: bytes) -> None:
+    async def _dispatch(self, kind: int, vm: int, payload: bytes) -> None:
         port = self.running
         if port is None or port.vm != vm:
             raise frames.FrameError(f"a frame of VM {vm}, which has no step to do")
-=======
-    async def _dispatch(self, kind: int, vm: int, payload: bytes) -> None:
-        port = self.ports.get(vm)
-        if port is None:
-            if self.limits.isolation != "vm" and kind in (frames.STEPPED, frames.OUTPUT):
-                return  # closed while its last step was under way
-            raise frames.FrameError(f"a frame of VM {vm}, which it does not hold")
->>>>>>> 922ddd2 (Who does something for a script asks for its turn: a pass of the event loop takes its budget and one act at most)
         if kind == frames.STEPPED:
             self._under_way.popleft()
             port.steps_open -= 1
             port.steps_done += 1
             self._mark_step()
-<<<<<<< HEAD
-            if port.lost is None:  # else it was closed meanwhile
-                port.on_step(frames.decode_wants(payload))
-        elif port.lost is not None:
-            return
-=======
+            if port.lost is not None:  # it was closed meanwhile
+                return
             wants = frames.decode_wants(payload)
             for want in wants[-1:] + wants[:-1]:  # what the step used is known before anybody hears of its end
                 await self._pace.turn(self)
                 if not self.alive or port.lost is not None:
-                    return  # closed, or ended, meanwhile
+                    return
                 port.on_want(want)
->>>>>>> 922ddd2 (Who does something for a script asks for its turn: a pass of the event loop takes its budget and one act at most)
+        elif port.lost is not None:
+            return
         elif kind == frames.OUTPUT:
             name, _, text = payload.partition(b"\0")
             port.on_output(name.decode(errors="replace"), text.decode(errors="replace"))

@@ -53,9 +53,8 @@ async def complete(
     assert permit.reservation is not None, "the gate reserves for every completion"
     images = await pictures.blocks(args.opts.images or (), permit.also, share)
     if not planned.missing_key:
-        await share.world.client(
-            planned.provider.wire
-        )  # the first takes long and cannot be cut short: no session is busy meanwhile
+        # The first takes long and cannot be cut short: no session is busy meanwhile.
+        await share.world.client(planned.provider)
     session = share.sessions.get(args.opts.session_id)
     for _ in range(LEAVING_TICKS):
         if not session.busy:

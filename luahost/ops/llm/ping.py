@@ -37,7 +37,7 @@ async def models(
 ) -> Result:
     """As ping, and `models`: their names, of which only those that the grant allows are shown."""
     body: list[bytes] = []
-    await share.world.client(planned.provider.wire)
+    await share.world.client(planned.provider)
     path = planned.provider.spoken.models_path
     result = await _get(permit, planned, args, share, path=path, body=body)
     if not result["ok"]:
@@ -82,7 +82,7 @@ async def _get(
     about = {"provider": planned.provider.name, "base_url": str(permit.action.origin)}
     try:
         with trio.fail_after(args.opts.timeout):
-            client = await world.client(planned.provider.wire)
+            client = await world.client(planned.provider)
             async with client.open(
                 "GET",
                 permit.action.origin,

@@ -28,7 +28,7 @@ LET_IN = 24
 
 
 def settled() -> None:
-    """What is there now lives as long as the host: looking through it for garbage takes 15 ms a time, in one piece."""
+    """What is there now lives as long as the host: a look through it for garbage would take 15 ms, in one piece."""
     gc.freeze()
 
 

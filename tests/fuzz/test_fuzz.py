@@ -1,4 +1,4 @@
-"""Every fuzz target for a moment: LUAHOST_FUZZ_S seconds (1.5), or a part of it. `make fuzz SECONDS=n` gives them more."""
+"""Every fuzz target for a moment: LUAHOST_FUZZ_S seconds (1), or a part of it. `make fuzz SECONDS=n` gives them more."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mutated import WALK
 from mutating import ByteTarget
 from targets import TARGETS
 
-SECONDS = float(os.environ.get("LUAHOST_FUZZ_S", "1.5"))
+SECONDS = float(os.environ.get("LUAHOST_FUZZ_S", "1"))
 BYTES_SHARE = 0.3
 """Targets of bytes do thousands of executions in a second; they are given this part of it."""
 

@@ -55,7 +55,7 @@ local prepared = [[
   for i = 1, 20000 do texts[i] = ('x'):rep(i % 50) .. i * 7919 % 20011 end
 ]]
 local f = assert(load(prepared .. "return function() local r = " .. text .. " end"))()
-return limited(1.0, f)
+return limited(0.5, f)
 """
 
 

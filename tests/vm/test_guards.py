@@ -211,8 +211,8 @@ ATTACKS = {
 
 @pytest.mark.parametrize("name", ATTACKS)
 def test_an_attack_ends_when_the_time_is_over(name: str) -> None:
-    run = machine().eval(b"function(text) return limited(0.2, load(text)) end")
+    run = machine().eval(b"function(text) return limited(0.1, load(text)) end")
     ok, why, seconds, _ = run(ATTACKS[name])
     assert not ok
     assert why == b"KILLED" or b"bad argument" in why or b"invalid" in why
-    assert seconds < 0.5
+    assert seconds < 0.4

@@ -238,9 +238,9 @@ ATTACKS = {
 @pytest.mark.parametrize("name", ATTACKS)
 def test_an_attack_ends_when_the_time_is_over(name: str) -> None:
     vm = machine()
-    ok, why, seconds, gap = vm.eval(b"function(text) return limited(0.2, load(text)) end")(ATTACKS[name])
+    ok, why, seconds, gap = vm.eval(b"function(text) return limited(0.1, load(text)) end")(ATTACKS[name])
     assert ok or why in (b"KILLED", b"pattern too complex") or b"stack overflow" in why
-    assert seconds < 0.45
+    assert seconds < 0.35
     assert gap < 0.25
 
 

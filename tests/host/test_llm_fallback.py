@@ -135,6 +135,7 @@ async def test_the_hosts_key_of_one_does_not_go_to_the_next_and_neither_does_a_s
     assert answer["ok"]
 
 
+@pytest.mark.alone
 @in_trio
 async def test_one_overall_timeout_bounds_all_of_them() -> None:
     with FaultServer(hang) as down, FaultServer(drip_sse(None, 0.02)) as slow:

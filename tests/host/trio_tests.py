@@ -33,6 +33,19 @@ def in_trio(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
     return run
 
 
+class Heartbeat:
+    """A task that wants to run every 5 ms. `late_s`: the longest that the event loop let it wait beyond that."""
+
+    def __init__(self) -> None:
+        self.late_s = 0.0
+
+    async def __call__(self) -> None:
+        while True:
+            due = trio.current_time() + 0.005
+            await trio.sleep_until(due)
+            self.late_s = max(self.late_s, trio.current_time() - due)
+
+
 def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -205,6 +206,25 @@ async def test_a_shared_worker_that_crashes_fails_its_vms_and_is_replaced() -> N
             assert [await vm.run() for vm in fresh] == [3, 3, 3, 3]
             for vm in vms:
                 await vm.close()
+
+
+def _compute(cpu_s: float) -> None:
+    until = time.thread_time() + cpu_s
+    while time.thread_time() < until:
+        pass
+
+
+@pytest.mark.parametrize("hold", [time.sleep, _compute], ids=["a blocking call", "a computation"])
+@in_trio
+async def test_a_heartbeat_sees_whatever_holds_the_loop(hold: Callable[[float], None]) -> None:
+    heartbeat = Heartbeat()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(heartbeat)
+        await trio.sleep(0.02)
+        hold(0.1)
+        await trio.sleep(0.02)
+        nursery.cancel_scope.cancel()
+    assert 0.08 < heartbeat.late_s < 0.3
 
 
 @pytest.mark.alone

@@ -34,16 +34,28 @@ def in_trio(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
 
 
 class Heartbeat:
-    """A task that wants to run every 5 ms. `late_s`: the longest that the event loop let it wait beyond that."""
+    """A task that wants to run every 5 ms. `late_s`: the longest that the event loop let it wait beyond that.
+
+    What other processes did to it does not count: not the time in which this thread was ready and had no core.
+    """
 
     def __init__(self) -> None:
         self.late_s = 0.0
 
     async def __call__(self) -> None:
         while True:
-            due = trio.current_time() + 0.005
+            due, without_core_s = trio.current_time() + 0.005, waited_for_a_core_s()
             await trio.sleep_until(due)
-            self.late_s = max(self.late_s, trio.current_time() - due)
+            late_s = trio.current_time() - due - (waited_for_a_core_s() - without_core_s)
+            self.late_s = max(self.late_s, late_s)
+
+
+def waited_for_a_core_s() -> float:
+    """How long this thread was ready to run and did not, since it began; 0.0 where the kernel does not say."""
+    try:
+        return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, IndexError):
+        return 0.0
 
 
 def descriptors() -> int:

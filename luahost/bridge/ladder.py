@@ -231,8 +231,7 @@ class Ladder:
 
     def _unbind(self, entry: OpenCall, permit: Permit[Any]) -> None:
         self._flights[permit.grant.kind].discard(entry)
-        if permit.reservation is not None:
-            permit.reservation.release()  # does nothing when the act has settled it
+        permit.release()  # does nothing when the act has settled it
 
     def _close_record(self, record: Record, entry: OpenCall, result: Any, began_s: float) -> None:
         record.ms = round((self.share.world.monotonic_s() - began_s) * 1000, 3)

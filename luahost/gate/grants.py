@@ -131,6 +131,11 @@ class Grant:
             grant = grant.parent
         return chain
 
+    def said(self, constraint: str) -> list[Any]:
+        """What it and those above it say of a constraint, its own first; those that say nothing are left out."""
+        values = (getattr(grant.constraints, constraint) for grant in self.chain())
+        return [value for value in values if value is not None]
+
     def expires_at_s(self) -> float | None:
         """Monotonic seconds at which the first of the chain expires; None if none does."""
         times = [

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import posixpath
+from collections.abc import Iterable
 
 from luahost.errors import ConfigError
 
@@ -43,6 +44,12 @@ def beneath(path: str, root: str) -> tuple[str, ...] | None:
         return ()
     inside = root if root.endswith("/") else root + "/"
     return tuple(path[len(inside) :].split("/")) if path.startswith(inside) else None
+
+
+def innermost(path: str, roots: Iterable[str]) -> tuple[str, tuple[str, ...]]:
+    """The innermost of the roots that hold a path, and the path's names beneath it; ValueError where none does."""
+    within = [(root, names) for root in roots if (names := beneath(path, root)) is not None]
+    return max(within, key=lambda each: len(each[0]))
 
 
 def is_hidden(names: tuple[str, ...]) -> bool:

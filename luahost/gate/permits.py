@@ -198,3 +198,13 @@ class Permit(Generic[A]):
             raise TypeError("only the gate makes permits")
         self.grant, self.action, self.reservation = grant, action, reservation
         self.also: tuple[Permit[Any], ...] = ()
+
+    def settle(self, **used: int) -> None:
+        """The act reached the world, and used so much beside the one call. What is said after it counts no more."""
+        if self.reservation is not None:
+            self.reservation.settle(**used)
+
+    def release(self) -> None:
+        """The act did not reach the world."""
+        if self.reservation is not None:
+            self.reservation.release()

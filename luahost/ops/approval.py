@@ -77,7 +77,7 @@ Approver = Callable[[ApprovalRequest], Awaitable[Answer]]
 
 def must_ask(grant: Grant) -> bool:
     """Whether the grant, or one above it, wants each call approved."""
-    return any(each.constraints.approve == "ask" for each in grant.chain())
+    return "ask" in grant.said("approve")
 
 
 class Approvals:

@@ -19,15 +19,14 @@ import msgspec
 import trio
 
 from luahost.gate import paths
-from luahost.gate.constraints import ABSENT, ExecConstraints
+from luahost.gate.constraints import ABSENT
 from luahost.gate.grants import Grant
 from luahost.gate.permits import ExecAction, Permit
 from luahost.gate.policy import judge
 from luahost.ops import results
 from luahost.ops.files.beneath import Beneath, Leaves
-from luahost.ops.files.calls import as_text
 from luahost.ops.files.reach import from_os
-from luahost.ops.results import Result
+from luahost.ops.results import Result, as_text
 from luahost.ops.world import Emit, Planned, Share
 
 TIMEOUT_S: float = ABSENT["exec"]["timeout_s"]
@@ -131,15 +130,13 @@ class _Settings:
     """What the grants of the chain say together: the narrowest of each."""
 
     def __init__(self, grant: Grant, plan: ExecPlan) -> None:
-        chain = [each.constraints for each in grant.chain() if isinstance(each.constraints, ExecConstraints)]
-        times = [held.timeout_s for held in chain if held.timeout_s is not None] or [TIMEOUT_S]
+        times = grant.said("timeout_s") or [TIMEOUT_S]
         self.timeout_s = min(*times, plan.timeout_s if plan.timeout_s is not None else times[0])
-        sizes = [held.max_output_bytes for held in chain if held.max_output_bytes is not None]
-        self.output_bytes = min(sizes, default=OUTPUT_BYTES)
-        named = [set(held.env) for held in chain if held.env is not None]
+        self.output_bytes = min(grant.said("max_output_bytes"), default=OUTPUT_BYTES)
+        named = [set(names) for names in grant.said("env")]
         names = (set.intersection(*named) if named else set()) - plan.without
         self.env = {name: os.environ[name] for name in names if name in os.environ}
-        self.roots = next((held.roots for held in chain if held.roots is not None), None)
+        self.roots: tuple[str, ...] | None = next(iter(grant.said("roots")), None)
 
 
 async def run(permit: Permit[ExecAction], planned: ExecPlan, args: Any, share: Share, emit: Emit | None) -> Result:
@@ -158,8 +155,7 @@ async def run(permit: Permit[ExecAction], planned: ExecPlan, args: Any, share: S
         return results.error("path_not_allowed", str(leaves), rule="links")
     except OSError as error:
         return from_os(error)
-    if permit.reservation is not None:
-        permit.reservation.settle()
+    permit.settle()
     try:
         with trio.move_on_after(settings.timeout_s) as limit:
             async with trio.open_nursery() as nursery:
@@ -197,8 +193,7 @@ async def run(permit: Permit[ExecAction], planned: ExecPlan, args: Any, share: S
 
 async def _start(program: str, action: ExecAction, settings: _Settings) -> trio.Process:
     roots = settings.roots if settings.roots is not None else (action.start,)
-    within = [(root, names) for root in roots if (names := paths.beneath(action.path, root)) is not None]
-    root, names = max(within, key=lambda each: len(each[0]))
+    root, names = paths.innermost(action.path, roots)
     with Beneath(root) as held:
         spot = held.find(names)
         directory = os.open(

@@ -15,18 +15,16 @@ import msgspec
 import trio
 
 from luahost.errors import ConfigError, WorldError
-from luahost.gate.constraints import HttpConstraints
+from luahost.gate import constraints
 from luahost.gate.hosts import names, parse_url
 from luahost.gate.permits import HttpAction, Permit
 from luahost.gate.policy import judge
 from luahost.gate.sorts import METHODS
 from luahost.ops import results
-from luahost.ops.files.calls import as_text
-from luahost.ops.results import Result
+from luahost.ops.results import Result, as_text
 from luahost.ops.world import Emit, Planned, Share
 
-TIMEOUT_S = 30.0
-RESPONSE_BYTES = 10 * 1024 * 1024
+ABSENT = constraints.ABSENT["http"]
 MAX_HEADERS = 100
 MAX_HEADER_BYTES = 32 * 1024
 MAX_BODY_BYTES = 8 * 1024 * 1024
@@ -131,22 +129,17 @@ class _Held:
     """What the grants of the chain say together: the narrowest of each."""
 
     def __init__(self, permit: Permit[HttpAction], plan: HttpPlan) -> None:
-        chain = [each.constraints for each in permit.grant.chain()]
-        held = [each for each in chain if isinstance(each, HttpConstraints)]
-        times = [each.timeout_s for each in held if each.timeout_s is not None] or [TIMEOUT_S]
+        self._grant = permit.grant
+        times = self._grant.said("timeout_s") or [ABSENT["timeout_s"]]
         self.timeout_s = min(*times, plan.timeout_s if plan.timeout_s is not None else times[0])
-        sizes = [each.max_response_bytes for each in held if each.max_response_bytes is not None]
-        self.response_bytes = min(sizes, default=RESPONSE_BYTES)
-        redirects = [each.max_redirects for each in held if each.max_redirects is not None]
-        self.redirects = min(redirects, default=0)
-        self._held = held
+        self.response_bytes = min(self._grant.said("max_response_bytes"), default=ABSENT["max_response_bytes"])
+        self.redirects = min(self._grant.said("max_redirects"), default=ABSENT["max_redirects"])
 
     def may_be_private(self, action: HttpAction) -> bool:
         """All that say anything about it allow it, or each names this very address."""
-        said = [each.allow_private for each in self._held if each.allow_private is not None]
+        said, lists = self._grant.said("allow_private"), self._grant.said("hosts")
         if said and all(said):
             return True
-        lists = [each.hosts for each in self._held if each.hosts is not None]
         return action.origin.is_literal and bool(lists) and all(names(each, action.origin) for each in lists)
 
 
@@ -201,8 +194,7 @@ async def _once(  # noqa: PLR0917 - one request
         may_be_private=held.may_be_private(action),
         owner=share.owner,
     ) as answer:
-        if permit.reservation is not None:
-            permit.reservation.settle()
+        permit.settle()
         content = bytearray()
         while (piece := await answer.receive()) is not None:
             content += piece

@@ -15,6 +15,14 @@ from luahost.wire.events import Failure
 Result = dict[str, Any]
 
 
+def as_text(content: bytes) -> str | bytes:
+    """Bytes as a result has them: a text where they are UTF-8."""
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        return content
+
+
 def error(kind: str, message: str, *, retryable: bool = False, **detail: Any) -> Result:
     """A failed call; details that are None are left out."""
     return {

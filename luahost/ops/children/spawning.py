@@ -146,12 +146,11 @@ def _limits(parent: Limits, asked: ChildLimits) -> Limits:
 def _asked(share: Share, caps: Any) -> dict[str, dict[str, Any]]:
     """Kind → the constraints that narrow the parent's grant of it."""
     if caps is None:
-        said = [held.default for held in _chain(share) if held.default is not None]
-        caps = said[0] if said else "none"
+        caps = next(iter(share.grants["spawn"].said("default")), "none")
     if caps == "none":
         return {}
     if caps == "inherit":
-        lists = [held.may_delegate for held in _chain(share) if held.may_delegate is not None]
+        lists = share.grants["spawn"].said("may_delegate")
         return {kind: {} for kind in share.grants if all(matches(each, kind) for each in lists)}
     if isinstance(caps, str):
         raise _No(results.invalid("caps", 'a table, "inherit" or "none" expected'))
@@ -203,7 +202,6 @@ def _wider(rule: str, why: str, limit: float | None = None) -> Refusal:
 async def spawn(permit: Permit[SpawnAction], planned: Plan, args: SpawnArgs, share: Share, emit: None) -> Result:
     """{ok, id, name} of a child that has run its top level and init(); or why there is none."""
     me = share.program
-    assert permit.reservation is not None, "the gate reserves for every child"
     # No wait between the gate's word and this: what the parent holds now is what was judged.
     grants = [me.delegate(kind, **constraints) for kind, constraints in planned.asked.items()]
     source = await _source(share, args)
@@ -215,7 +213,7 @@ async def spawn(permit: Permit[SpawnAction], planned: Plan, args: SpawnArgs, sha
     no = judge(permit.grant, _action(share, args.id, tuple(planned.asked)), share.world.monotonic_s())
     if no is not None:
         return results.refused("spawn", no, **planned.action.about())
-    permit.reservation.settle()
+    permit.settle()
     try:
         child = await me.spawn(
             args.id, source, grants=grants, limits=planned.limits, input=args.input, restore=args.restore

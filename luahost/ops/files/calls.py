@@ -22,7 +22,7 @@ from luahost.gate.policy import short
 from luahost.ops import results
 from luahost.ops.files.beneath import Spot, tree
 from luahost.ops.files.reach import No, Reach, action, in_thread, open_regular, start_of
-from luahost.ops.results import Result
+from luahost.ops.results import Result, as_text
 from luahost.ops.world import Emit, Planned, Share
 
 MAX_FILE_BYTES = 8 * 1024 * 1024
@@ -140,15 +140,7 @@ def out_of_bytes(permit: FilePermit, asked: int) -> Result:
 
 def settle(permit: FilePermit, size: int = 0) -> None:
     for each in (permit, *permit.also):
-        if each.reservation is not None:
-            each.reservation.settle(bytes=size if each is permit else 0)
-
-
-def as_text(content: bytes) -> str | bytes:
-    try:
-        return content.decode()
-    except UnicodeDecodeError:
-        return content
+        each.settle(bytes=size if each is permit else 0)
 
 
 # ── writing ─────────────────────────────────────────────────────────────────────────────────────────────

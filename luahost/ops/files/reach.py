@@ -18,7 +18,6 @@ import trio
 
 from luahost.errors import ConfigError
 from luahost.gate import paths
-from luahost.gate.constraints import FileConstraints
 from luahost.gate.grants import Grant
 from luahost.gate.permits import FileAction, Permit
 from luahost.gate.policy import Refusal, judge
@@ -42,9 +41,8 @@ def roots_of(grant: Grant | None, start: str) -> tuple[str, ...]:
     """The directories a grant reaches: those of the narrowest grant in its chain that names any."""
     if grant is None:
         return ()
-    held = [each.constraints for each in grant.chain()]
-    named = (each.roots for each in held if isinstance(each, FileConstraints) and each.roots is not None)
-    return next(named, (start,) if grant.kind == "fs.read" else ())
+    named: list[tuple[str, ...]] = grant.said("roots")
+    return next(iter(named), (start,) if grant.kind == "fs.read" else ())
 
 
 def start_of(share: Share, kind: str) -> str:
@@ -72,8 +70,7 @@ class Reach:
     def __init__(self, permit: Permit[FileAction], now_s: float) -> None:
         self.permit, self._now_s = permit, now_s
         roots = roots_of(permit.grant, permit.action.start)
-        within = [(root, names) for root in roots if (names := paths.beneath(permit.action.path, root)) is not None]
-        self.root, self.names = max(within, key=lambda each: len(each[0]))  # the nearest
+        self.root, self.names = paths.innermost(permit.action.path, roots)
 
     @contextmanager
     def spot(self, *, follow: bool = True, make: bool = False) -> Iterator[Spot]:

@@ -18,12 +18,11 @@ import trio
 
 from luahost.errors import HostFault
 from luahost.gate import paths
-from luahost.gate.permits import FileAction, Permit
 from luahost.ops import results
 from luahost.ops.files.beneath import Beneath, Spot, tree
-from luahost.ops.files.calls import as_text, settle
+from luahost.ops.files.calls import MAX_FILE_BYTES, FilePermit, settle
 from luahost.ops.files.reach import No, Reach, action, in_thread, open_regular, start_of
-from luahost.ops.results import Result
+from luahost.ops.results import Result, as_text
 from luahost.ops.world import Emit, Planned, Share
 
 MAX_DEPTH = 32
@@ -31,7 +30,6 @@ MAX_ENTRIES = 200_000
 MAX_FOUND = 10_000
 MAX_PATTERN_BYTES = 1000
 MAX_LINE_CHARS = 1000
-MAX_FILE_BYTES = 8 * 1024 * 1024
 MAX_GREP_BYTES = 256 * 1024 * 1024
 RE2_BYTES = 8 * 1024 * 1024
 
@@ -54,7 +52,6 @@ class ScanArgs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     include: list[str] = []
 
 
-FilePermit = Permit[FileAction]
 Entry = tuple[Spot, os.DirEntry[str]]
 
 

@@ -20,6 +20,7 @@ from luahost.ops.llm import prices
 from luahost.ops.llm.options import LlmArgs
 from luahost.ops.llm.providers import Provider
 from luahost.ops.sessions.session import Session
+from luahost.ops.sessions.turns import IMAGE_TOKENS
 from luahost.ops.world import Share
 from luahost.wire.events import Usage
 from luahost.wire.messages import Block, ImageBlock, Message, TextBlock, ThinkingBlock, ToolResultBlock
@@ -29,9 +30,6 @@ BYTES_PER_TOKEN = 4
 
 LONG_TOKEN_BYTES = 8
 """What a token of ordinary text hardly ever is longer than, on average."""
-
-IMAGE_TOKENS = 1600
-"""What a picture of the usual size is counted as by those who say so."""
 
 RESERVE_TOKENS = 4096
 """What a call under a budget may answer when the script names no max_tokens."""
@@ -87,10 +85,8 @@ def answer_limit(share: Share, provider: Provider, model: str, asked: int, wante
     """max_tokens of the request: the script's own, or one that fits where a budget has to hold."""
     if wanted is not None or "llm" not in share.grants:
         return wanted
-    chain = share.grants["llm"].chain()
-    each = [grant.constraints.max_tokens_per_call for grant in chain]  # type: ignore[attr-defined]
-    limits = [limit for limit in each if limit is not None]
-    for grant in chain:
+    limits: list[int] = share.grants["llm"].said("max_tokens_per_call")
+    for grant in share.grants["llm"].chain():
         for name in _ANSWER:
             left = grant.ledger.left(name)
             if left is None:

@@ -50,7 +50,6 @@ async def complete(
     permit: Permit[LlmAction], planned: Plan, args: LlmArgs, share: Share, emit: Emit | None
 ) -> Result:
     """One turn. The result is a value whatever happens."""
-    assert permit.reservation is not None, "the gate reserves for every completion"
     images = await pictures.blocks(args.opts.images or (), permit.also, share)
     if not planned.missing_key:
         # The first takes long and cannot be cut short: no session is busy meanwhile.
@@ -63,7 +62,7 @@ async def complete(
     turn = images if isinstance(images, dict) else _user_turn(session, args, images)
     problem = _problem(planned, share, session, turn) or (turn if isinstance(turn, dict) else None)
     if problem is not None or isinstance(turn, dict):
-        permit.reservation.release()
+        permit.release()
         return {**(problem or {}), "session_id": session.id}
     with share.sessions.turn_of(session, keep=not args.throwaway):
         return await _Turn(permit, planned, args, share, emit, session, turn).run()
@@ -118,7 +117,7 @@ class _Turn:
         session: Session,
         user: Message,
     ) -> None:
-        assert permit.reservation is not None and permit.action.model is not None
+        assert permit.reservation is not None and permit.action.model is not None, "completions have both"
         self._permit, self._planned, self._args, self._share = permit, planned, args, share
         self._emit, self._session, self._user = emit, session, user
         self._model: str = permit.action.model
@@ -134,7 +133,7 @@ class _Turn:
         exchange = self._exchange()
         dropped = exchange.request.dropped
         if dropped and opts.strict:
-            self._permit.reservation.release()  # type: ignore[union-attr]
+            self._permit.release()
             text = f"{dropped[0]} (strict is set, so nothing was sent)"
             return {**results.error("invalid_options", text, field=dropped[0].option), **self._about}
         if dropped:
@@ -148,7 +147,7 @@ class _Turn:
             if attempts.report.reached:
                 usage = self._meter.settle(heard.usage, answered=heard.answered)
             else:
-                self._permit.reservation.release()  # type: ignore[union-attr]
+                self._permit.release()
         report, about = attempts.report, self._about
         about["attempts"] = report.attempts
         about["latency_ms"] = round((world.monotonic_s() - began) * 1000, 3)

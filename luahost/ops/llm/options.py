@@ -114,9 +114,7 @@ class LlmArgs(msgspec.Struct, frozen=True):
     streamed: bool = False  # the script has an on_delta or an on_event
     events: Literal["text", "all"] = "text"  # which of a stream's events it wants
     throwaway: bool = False  # its session is not kept
-    resolving: bool = (
-        False  # the script runs the tools: a call with unreadable arguments gets an error as its result
-    )
+    resolving: bool = False  # the script runs the tools: a call that cannot be read gets an error as its result
 
 
 class PingOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -135,14 +133,9 @@ class PingArgs(msgspec.Struct, frozen=True):
 _IN_THE_VM = ("on_delta", "on_event", "resolve", "max_tool_turns", "hil_intents")
 
 
-def known(shape: type[msgspec.Struct], *more: str) -> tuple[str, ...]:
-    """An options table's names, dotted where a table is inside it; for "did you mean"."""
-    return (*more, *shape.__struct_fields__)
-
-
-KNOWN: tuple[str, ...] = known(
-    LlmOptions,
+KNOWN: tuple[str, ...] = (
     *_IN_THE_VM,
+    *LlmOptions.__struct_fields__,
     *(
         f"{field}.{name}"
         for field, shape in (
@@ -155,6 +148,7 @@ KNOWN: tuple[str, ...] = known(
         for name in shape.__struct_fields__
     ),
 )
+"""The names that opts may have, dotted where a table is inside it; for "did you mean"."""
 
 # ── what a shape cannot say ─────────────────────────────────────────────────────────────────────────────
 

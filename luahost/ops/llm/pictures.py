@@ -1,7 +1,7 @@
 """Images for the model: bytes of the script's, files under its own grant of fs.read, URLs for a provider to fetch.
 
 Bytes are told by how they begin. A URL is fetched by the provider, so it is one that means the same everywhere, and
-a server inside this network gets none (llm_plan). Sources: LLM_WIRE.md C1, U22.
+a server inside this network gets none (plan.py). Sources: LLM_WIRE.md C1, U22.
 """
 
 from __future__ import annotations

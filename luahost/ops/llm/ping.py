@@ -12,7 +12,6 @@ import msgspec
 import trio
 
 from luahost.errors import WorldError
-from luahost.gate.constraints import LlmConstraints
 from luahost.gate.permits import LlmAction, Permit
 from luahost.gate.sorts import matches
 from luahost.ops import results
@@ -46,9 +45,8 @@ async def models(
     if names is None:
         seen = {name: value for name, value in result.items() if name != "ok"}
         return {**results.error("parse_error", "the server's list of models is none", retryable=True), **seen}
-    held = [grant.constraints for grant in permit.grant.chain()]
-    globs = [each.models for each in held if isinstance(each, LlmConstraints) and each.models is not None]
-    allowed = [name for name in names if all(matches(patterns, name) for patterns in globs)]
+    granted = permit.grant.said("models")
+    allowed = [name for name in names if all(matches(patterns, name) for patterns in granted)]
     return {**result, "models": allowed[:MAX_MODELS]}
 
 

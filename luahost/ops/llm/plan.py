@@ -1,4 +1,4 @@
-"""What a script may say to orcs.llm and orcs.llm_ping, and the plan it makes: which server, model and key.
+"""The plan of a call of orcs.llm or orcs.llm_ping: which server, model and key, from what the script said.
 
 Planning touches nothing; the gate judges the plan. A script's own key goes where it says, if the grant lists that
 host; the host's key goes to its provider's own origin and nowhere else.
@@ -139,13 +139,12 @@ def _deadlines(share: Share, opts: LlmOptions, provider: Provider) -> Deadlines:
     first = opts.first_token_timeout if opts.first_token_timeout is not None else opts.timeout
     idle = opts.idle_timeout if opts.idle_timeout is not None else opts.timeout
     overall = opts.overall_timeout if opts.overall_timeout is not None else default.overall_s
-    chain = share.grants["llm"].chain() if "llm" in share.grants else []
-    longest = [grant.constraints.max_timeout_s for grant in chain]  # type: ignore[attr-defined]
+    longest = share.grants["llm"].said("max_timeout_s") if "llm" in share.grants else []
     return Deadlines(
         connect_s=opts.connect_timeout if opts.connect_timeout is not None else default.connect_s,
         first_token_s=first if first is not None else default.first_token_s,
         idle_s=idle if idle is not None else default.idle_s,
-        overall_s=min([overall, *(limit for limit in longest if limit is not None)]),
+        overall_s=min([overall, *longest]),
     )
 
 

@@ -96,8 +96,7 @@ async def call(permit: McpPermit, planned: Planned, args: CallArgs, share: Share
         answer = await share.world.mcp.call(args.server, args.tool, args.args)
     except WorldError as error:
         return results.from_world(error)
-    if permit.reservation is not None:
-        permit.reservation.settle()
+    permit.settle()
     texts = [part.text for part in answer.content if part.type == "text"]
     if answer.is_error:
         return results.error("tool_error", "\n".join(texts)[:4000] or "the tool failed without a word")

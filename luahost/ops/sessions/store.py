@@ -122,7 +122,7 @@ class Store:
         return [described(session) for session in self._sessions.values()]
 
     def dump(self, ids: Iterable[str] | None = None, *, full: bool = False) -> str:
-        """All sessions, or these, as JSON text; see session_dump for the two forms."""
+        """All sessions, or these, as JSON text; see dump.py for the two forms."""
         chosen = self._sessions.values() if ids is None else [self.find(id) for id in dict.fromkeys(ids)]
         return session_dump.dump(chosen, full=full)
 

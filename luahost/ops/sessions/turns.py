@@ -22,8 +22,8 @@ from luahost.wire.messages import (
     tool_uses,
 )
 
-IMAGE_TOKENS = 1500
-"""What a picture is taken to be, whatever its bytes."""
+IMAGE_TOKENS = 1600
+"""What a picture is taken to be, whatever its bytes: one of the usual size, by those who say what they count."""
 NODE_BYTES = 64
 """What an object of the host takes beside its text: a message, a block, a table or item in a call's arguments."""
 

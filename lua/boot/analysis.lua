@@ -168,7 +168,7 @@ local function study(p, literal)
   local info = {
     p = literal and "%" .. p or p, nodes = nodes, ncap = nodes.ncap, anchored = anchored,
     plain = not find(p, "[%^%$%*%+%?%.%(%[%%%-]"), fast = -1, search = -1, one = -1, fast_all = -1, all = -1,
-    only_lua = nodes.bad or nodes.nested > 190,
+    only_lua = nodes.bad or nodes.nested > 190, refs = nodes.ncap == 0 and 1 or nodes.ncap, walk = -1,
   }
   if not info.only_lua and (not K.force_way or K.force_way == 2) then
     local bound = analyse(nodes, false)
@@ -180,6 +180,13 @@ local function study(p, literal)
     info.here = anchored and p or "^" .. info.p
     info.again = false
     for at = 1, #nodes do info.again = info.again or nodes[at].op == "again" or nodes[at].op == "never" end
+    if not anchored then
+      info.walk = info.fast
+      local last = nodes[#nodes]
+      if p ~= "" and info.ncap <= 2 and not info.again and nodes.nested < 150 and not (last and last.op == "end") then
+        info.whole = info.ncap == 0 and "()(" .. p .. ")()" or "()" .. p .. "()"
+      end
+    end
     local head = nodes[1]
     for at = 1, #nodes do
       head = nodes[at]
@@ -193,7 +200,7 @@ local function study(p, literal)
     end
   end
   info.fast_find = info.plain and PLAIN_STEPS // (#p + 80) or info.fast
-  if K.force_way then info.fast, info.fast_find, info.fast_all = -1, -1, -1 end -- tests: every match goes one way
+  if K.force_way then info.fast, info.fast_find, info.fast_all, info.walk = -1, -1, -1, -1 end -- tests: every match goes one way
   return info
 end
 

@@ -76,14 +76,20 @@ function K.tostring(v)
 end
 
 function G.tostring(...)
-  if select("#", ...) == 0 then error("bad argument #1 to 'tostring' (value expected)", 2) end
-  return K.tostring((...))
+  local v = ...
+  local ty = type(v)
+  if ty == "string" then return v end
+  if ty == "number" then return tostring(v) end
+  if v == nil and select("#", ...) == 0 then error("bad argument #1 to 'tostring' (value expected)", 2) end
+  return K.tostring(v)
 end
+
+local hidden = { [K.values.ARRAY] = true } -- metatables that no script sees
 
 function G.getmetatable(t)
   if type(t) ~= "table" then return nil end
   local mt = getmetatable(t)
-  if rawequal(mt, K.values.ARRAY) then return nil end
+  if hidden[mt] then return nil end
   return mt
 end
 
@@ -91,23 +97,22 @@ end
 -- metatable of an all-weak table while it is in use (lua/lua 1b0f943d).
 local anchors = setmetatable({}, { __mode = "k" })
 
-function G.setmetatable(t, mt)
-  expect(t, "table", 1, "setmetatable")
-  if mt ~= nil and type(mt) ~= "table" then
-    error("bad argument #2 to 'setmetatable' (nil or table expected)", 2)
-  end
-  if mt and rawget(mt, "__gc") ~= nil then
-    error("setmetatable: __gc is not available in this sandbox", 2)
+local function set_again(t, mt)
+  if type(mt) == "table" and rawget(mt, "__gc") ~= nil then
+    error("setmetatable: __gc is not available in this sandbox", 3)
   end
   local old = getmetatable(t)
-  if old ~= nil then
-    if type(old) ~= "table" or rawget(old, "__metatable") ~= nil then
-      error("cannot change a protected metatable", 2)
-    end
-    anchors[t] = mt
-  end
-  return setmetatable(t, mt)
+  setmetatable(t, mt)
+  if old ~= nil then anchors[t] = mt end
+  return t
 end
+
+function G.setmetatable(t, mt)
+  if mt ~= nil and getmetatable(t) == nil and rawget(mt, "__gc") == nil then return setmetatable(t, mt) end
+  return (set_again(t, mt))
+end
+
+K.other_guards[G.setmetatable] = { "setmetatable", setmetatable, "nil or table" }
 
 function G.rawset(t, k, v)
   expect(t, "table", 1, "rawset")

@@ -1,9 +1,12 @@
 -- complaints.lua: the errors of the guarded libraries, in Lua's own words and at the script's line.
 --
 -- Idea. A function of ours that complains stands between the script and Lua, so the position and the name in a message are
--- those of the first frame that is not ours. Also the checks of arguments that lauxlib.c has, and `breathe`.
+-- those of the first frame that is not ours. Errors pay for that, and not calls: a guarded function hands wrong arguments to
+-- the function of C whose guard it is, or lets an operator fail, and whoever catches the error (pcall, a coroutine's resume,
+-- the task) has `explain` put it right, while the frames are still there. Also the checks of arguments that lauxlib.c has,
+-- and `breathe`.
 --
--- Does not know: any library.
+-- Does not know: what a library does; it looks names up in K.libs.
 --
 -- Sources: lauxlib.c of Lua 5.4.8 (behaviour only).
 
@@ -11,7 +14,8 @@ local K = ...
 local raw = K.raw
 local mtype, tointeger = raw.math.type, raw.math.tointeger
 local type, error, tostring, tonumber, rawget, getmetatable = raw.base.type, raw.base.error, raw.base.tostring, raw.base.tonumber, raw.base.rawget, raw.debug.getmetatable
-local getinfo = raw.debug.getinfo
+local getinfo, getlocal = raw.debug.getinfo, raw.debug.getlocal
+local match, next = raw.string.match, raw.base.next
 
 -- 1000 instructions for 4 µs: lets the count hook look at the clock before a C call that may take milliseconds. Without it,
 -- the few instructions between such calls would let dozens of them pass between two looks.
@@ -77,13 +81,6 @@ local function int(v, n, name, default) -- luaL_checkinteger, or luaL_optinteger
   return tointeger(x) or badarg(n, name, "number has no integer representation")
 end
 
--- What a pcalled function of C gives, or its complaint at the script's line.
-local function settled(ok, r)
-  if ok then return r end
-  if type(r) ~= "string" or r == "not enough memory" then error(r, 0) end
-  raise(r)
-end
-
 local function length(t) -- luaL_len
   local n = #t
   if mtype(n) == "integer" then return n end
@@ -91,5 +88,80 @@ local function length(t) -- luaL_len
   return n and tointeger(n) or raise("object length is not an integer")
 end
 
+-- ---- what C and the operators say ---------------------------------------------------------------------------------------
+
+-- Guards outside the libraries: function → {name, the function of C, what its second argument is, of which another complains}.
+local others = {}
+
+-- Of a guard: the name, the function of C that it guards, and the library, or nil and what `others` says.
+local function guard(f)
+  for _, lib in next, { "string", "table" } do
+    for name, g in next, K.libs[lib] or {} do
+      if g == f then return name, raw[lib][name], lib end
+    end
+  end
+  local other = others[f]
+  if other then return other[1], other[2], nil, other[3] end
+end
+
+-- The error `e` as Lua would have said it, if an operator in a guard, or the function of C in it, raised it. A message handler;
+-- or, of a coroutine that died of e, explain(e, co). `above`: how many functions stand between the handler and this one.
+local function explain(e, co, above)
+  if type(e) ~= "string" then return e end
+  above = (above or 0) + 2
+  local function frame(level, what)
+    if co then return getinfo(co, level, what) end
+    return getinfo(level + above + 1, what)
+  end
+  local level, info = 0, frame(0, "Sf")
+  local raised_by = info and info.what == "C" and info.func
+  if raised_by then
+    level, info = 1, frame(1, "Sf")
+  end
+  local at, name, c, lib, special
+  while info and ours[info.source] do
+    if not name then
+      name, c, lib, special = guard(info.func)
+      at = level
+    end
+    level = level + 1
+    info = frame(level, "Slf")
+  end
+  if not name then return e end
+  local where = info and info.currentline > 0 and info.short_src .. ":" .. info.currentline .. ": " or ""
+  local method
+  if at == level - 1 then -- the script called it
+    info = frame(at, "n")
+    name, method = info.name or name, info.namewhat == "method"
+  end
+  local function argument(n)
+    local _, v
+    if co then _, v = getlocal(co, at, n) else _, v = getlocal(at + above + 1, n) end
+    return v
+  end
+  if not raised_by then -- an operator
+    local first = argument(1)
+    if lib == "table" and type(first) ~= "table" then
+      e = "bad argument #1 to '" .. name .. "' (table expected, got " .. typename(first) .. ")"
+    elseif lib == "table" and (match(e, "bitwise operation") or match(e, "no integer representation")) then
+      e = "object length is not an integer"
+    else
+      e = match(e, "^[^:]*:%-?%d+: (.*)$") or e
+    end
+    return where .. e
+  end
+  if raised_by == error or raised_by ~= c and not special then return e end
+  if raised_by ~= c then
+    return where .. "bad argument #2 to '" .. name .. "' (" .. special .. " expected, got " .. typename(argument(2)) .. ")"
+  end
+  local n, extra = match(e, "^bad argument #(%d+) to '[^']*' %((.*)%)$")
+  if not n then return where .. e end
+  if method then
+    n = n - 1
+    if n == 0 then return where .. "calling '" .. name .. "' on bad self (" .. extra .. ")" end
+  end
+  return where .. "bad argument #" .. n .. " to '" .. name .. "' (" .. extra .. ")"
+end
+
 K.breathe, K.guarded, K.raise, K.badarg, K.expected, K.str, K.int = breathe, guarded, raise, badarg, expected, str, int
-K.settled, K.length = settled, length
+K.length, K.explain, K.other_guards = length, explain, others

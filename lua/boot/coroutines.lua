@@ -6,13 +6,14 @@
 
 local K = ...
 local error, type = K.raw.base.error, K.raw.base.type
-local setmetatable, rawequal = K.raw.base.setmetatable, K.raw.base.rawequal
+local setmetatable, rawequal, explain = K.raw.base.setmetatable, K.raw.base.rawequal, K.explain
 local create, resume, yield = K.raw.coroutine.create, K.raw.coroutine.resume, K.raw.coroutine.yield
 local status, running, close = K.raw.coroutine.status, K.raw.coroutine.running, K.raw.coroutine.close
 local isyieldable = K.raw.coroutine.isyieldable
-local kill_check, watch, pass_result = K.kill.check, K.kill.watch, K.kill.pass
+local kill_check, watch, pass_result, failed = K.kill.check, K.kill.watch, K.kill.pass, K.kill.failed
+local dead, KILL = K.kill.dead, K.kill.KILL
 
-local HOST = {}                                    -- tags a yield as a call to the host
+local function HOST() end                          -- tags a yield as a call to the host; `==` of functions runs no __eq
 local tasks = setmetatable({}, { __mode = "k" })   -- coroutines of tasks and strands: scripts may not resume them
 local waiting = setmetatable({}, { __mode = "k" }) -- coroutines below which a call to the host is open
 K.WEAK = { __mode = "kv" }
@@ -27,17 +28,22 @@ local function expect(co, n, name)
   end
 end
 
+local raised -- the last error of a coroutine, before it was explained
+
 local function pass(co, ok, ...)
-  if ok and rawequal((...), HOST) then -- raw: `==` would hand HOST to a script's __eq
+  if ok and (...) == HOST then
     waiting[co], resumed[running()] = true, co
     return pass(co, resume(co, yield(...))) -- a tail call: the stack does not grow with the calls
   end
   if waiting[co] then waiting[co], resumed[running()] = nil, nil end
-  return pass_result(ok, ...)
+  if dead[1] then error(KILL, 0) end
+  if ok then return true, ... end
+  raised = ...
+  return failed(explain(raised, co))
 end
 
 local function guarded_resume(co, ...)
-  kill_check()
+  if dead[1] then error(KILL, 0) end
   if tasks[co] or waiting[co] then
     return false, "cannot resume non-suspended coroutine"
   end
@@ -73,9 +79,15 @@ local function unwrap(co, ok, ...)
   local e = ...
   if status(co) == "dead" then
     local closed, e2 = pass_result(close(co))
-    if not closed then e = e2 end
+    if not closed and not rawequal(e2, raised) then e = e2 end
   end
   error(e, 2) -- as Lua's own wrap: a text gains the position of the caller
+end
+
+-- unwrap(co, pass(…)), at once where there is nothing to pass.
+local function pass_wrapped(co, ok, ...)
+  if ok and (...) ~= HOST and not waiting[co] and not dead[1] then return ... end
+  return unwrap(co, pass(co, ok, ...))
 end
 
 function lib.wrap(f)
@@ -85,7 +97,8 @@ function lib.wrap(f)
   end
   local co = watch(create(f))
   return function(...)
-    return unwrap(co, guarded_resume(co, ...))
+    if dead[1] or waiting[co] then return unwrap(co, guarded_resume(co, ...)) end
+    return pass_wrapped(co, resume(co, ...))
   end
 end
 

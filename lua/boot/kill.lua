@@ -6,15 +6,16 @@
 -- Idea: redis script_lua.c (re-arm after a kill); php-luasandbox (fatal errors pass through pcall).
 
 local K = ...
-local error, type, select = K.raw.base.error, K.raw.base.type, K.raw.base.select
-local pcall, xpcall = K.raw.base.pcall, K.raw.base.xpcall
+local error, type, xpcall = K.raw.base.error, K.raw.base.type, K.raw.base.xpcall
 local sethook, getinfo, clock = K.raw.debug.sethook, K.raw.debug.getinfo, K.raw.os.clock
+local explain = K.explain
 
 local KILL = {}          -- the error value of a kill; private, so no script can raise or recognise it
 local EVERY = 1000       -- VM instructions between two looks at the clock
 local NO_MEMORY = "not enough memory"
 
 local killed = false     -- false, or the reason: "cpu", "memory"
+local dead = {}          -- [1] is true once it is killed: for those who look often
 local killed_at = ""     -- chunk:line where the script was
 local deadline = 0       -- os.clock() value at which the activation's CPU is used up
 
@@ -32,7 +33,7 @@ end
 
 local function die(reason)
   if not killed then
-    killed = reason
+    killed, dead[1] = reason, true
     killed_at = script_position(3)
   end
   error(KILL, 0)
@@ -50,22 +51,22 @@ local function watch(co)
   return co
 end
 
--- Passes the results of a protected call on, unless they hide a kill. Out of memory is a kill too: a script
--- that could catch it would spin on emergency collections for ever.
-local function pass(ok, ...)
-  if killed then error(KILL, 0) end
-  if not ok then
-    local e = ...
-    if e == NO_MEMORY then die("memory") end
-    if type(e) == "userdata" then return ok, "internal error" end
-  end
-  return ok, ... -- as many as there are: select("#", pcall(f)) is 1 when f returns nothing
+-- What a failed call gives, unless it hides a kill. Out of memory is a kill too: a script that could catch it would spin on
+-- emergency collections for ever.
+local function failed(e)
+  if e == NO_MEMORY then die("memory") end
+  if type(e) == "userdata" then return false, "internal error" end
+  return false, e
 end
 
-function K.pcall(...)
-  if select("#", ...) == 0 then error("bad argument #1 to 'pcall' (value expected)", 2) end
-  return pass(pcall(...))
+-- Passes the results of a protected call on.
+local function pass(ok, ...)
+  if killed then error(KILL, 0) end
+  if ok then return ok, ... end -- as many as there are: select("#", pcall(f)) is 1 when f returns nothing
+  return failed(...)
 end
+
+function K.pcall(f, ...) return pass(xpcall(f, explain, ...)) end
 
 function K.xpcall(f, handler, ...)
   if type(handler) ~= "function" then
@@ -73,15 +74,17 @@ function K.xpcall(f, handler, ...)
   end
   return pass(xpcall(f, function(e)
     if killed or e == NO_MEMORY then return e end
-    return handler(e)
+    return handler((explain(e, nil, 1)))
   end, ...))
 end
 
 K.kill = {
   KILL = KILL,
+  dead = dead,
   watch = watch,
   die = die,
   pass = pass,
+  failed = failed,
   script_position = script_position,
   -- Opens an activation's budget: seconds of CPU from now on.
   arm = function(seconds) deadline = clock() + seconds end,
@@ -89,7 +92,7 @@ K.kill = {
   arm_until = function(at_s) deadline = at_s end,
   -- Whether the script is dead, or has just died of its deadline. For our own loop, in which no hook runs.
   over = function()
-    if not killed and clock() > deadline then killed = "cpu" end
+    if not killed and clock() > deadline then killed, dead[1] = "cpu", true end
     return killed
   end,
   reason = function() return killed, killed_at end,

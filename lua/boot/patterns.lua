@@ -11,13 +11,13 @@
 
 local K = ...
 local raw = K.raw
-local find, match, gsub = raw.string.find, raw.string.match, raw.string.gsub
-local type, next, mtype = raw.base.type, raw.base.next, raw.math.type
+local find, match, gmatch, gsub = raw.string.find, raw.string.match, raw.string.gmatch, raw.string.gsub
+local type, next, getmetatable = raw.base.type, raw.base.next, raw.base.getmetatable
 K.guarded()
 
-local MAX_RESULT = 16 << 20 -- bytes of a string that gsub makes
-local PLAIN_STEPS = 4e7 -- plain search by C without a look at the clock: #subject * (#needle + 80)
-local CACHE = 256 -- entries of a memory
+local MAX_RESULT <const> = 16 << 20 -- bytes of a string that gsub makes
+local PLAIN_STEPS <const> = 4e7 -- plain search by C without a look at the clock: #subject * (#needle + 80)
+local CACHE <const> = 256 -- entries of a memory
 
 -- A table that forgets everything when it is full: remember(key, value), and the table.
 local function memory()
@@ -31,8 +31,8 @@ local function memory()
   end
 end
 
-local patterns, remember_pattern = memory() -- pattern → {fast=, fast_find=, fast_all=, ncap=, …}
-local templates, remember_template = memory() -- replacement → {max=, refs=, …}
+local patterns, remember_pattern = memory() -- pattern → {fast=, fast_find=, fast_all=, walk=, refs=, …}
+local templates, remember_template = memory() -- replacement → {max=, most=, …}
 local needles, remember_needle = memory() -- needle of a plain search → the longest subject that C searches in no time
 
 K.memory = memory
@@ -44,7 +44,7 @@ K.patterns = {
 local long = {} -- the long way of each
 K.patterns.long = long
 for _, name in next, { "find", "match", "gmatch" } do K.later(long, name, "boot/ways.lua") end
-K.later(long, "gsub", "boot/substitution.lua")
+for _, name in next, { "gsub", "gsub_by" } do K.later(long, name, "boot/substitution.lua") end
 
 local function all(...) -- keeps the caller's frame, which complaints ask for its name
   return ...
@@ -55,36 +55,39 @@ local P = {}
 function P.find(s, p, init, plain)
   if plain then
     local most = needles[p]
-    if most and type(s) == "string" and #s <= most and (init == 1 or init == nil or mtype(init) == "integer") then
-      return find(s, p, init, true)
-    end
+    if most and type(s) == "string" and #s <= most then return find(s, p, init, true) end
     if not most and type(p) == "string" and #p <= 512 then remember_needle(p, PLAIN_STEPS // (#p + 80)) end
   else
     local info = patterns[p]
-    if info and type(s) == "string" and #s <= info.fast_find and (init == nil or mtype(init) == "integer") then
-      return find(s, p, init)
-    end
+    if info and type(s) == "string" and #s <= info.fast_find then return find(s, p, init) end
   end
   return all(long.find(s, p, init, plain))
 end
 
 function P.match(s, p, init)
   local info = patterns[p]
-  if info and type(s) == "string" and #s <= info.fast and (init == nil or mtype(init) == "integer") then
-    return match(s, p, init)
-  end
+  if info and type(s) == "string" and #s <= info.fast then return match(s, p, init) end
   return all(long.match(s, p, init))
 end
 
 function P.gmatch(s, p, init)
+  local info = patterns[p]
+  if info and type(s) == "string" and #s <= info.walk then return gmatch(s, p, init) end
   return all(long.gmatch(s, p, init))
 end
 
 function P.gsub(s, p, repl, max)
-  local info, t = patterns[p], templates[repl]
-  if info and t and type(s) == "string" and (max == nil or mtype(max) == "integer") and #s <= info.fast_all
-    and t.max <= (info.ncap == 0 and 1 or info.ncap) and (#s + 1) * (#repl * (t.refs > 0 and 12 or 1) + 1) <= MAX_RESULT then
-    return gsub(s, p, repl, max)
+  local info = patterns[p]
+  if info and type(s) == "string" and #s <= info.fast_all then
+    local t = templates[repl]
+    if t then
+      if t.max <= info.refs and #s <= t.most then return gsub(s, p, repl, max) end
+    elseif type(repl) == "function" then
+      if info.whole and max == nil then return all(long.gsub_by(s, info, repl)) end
+    elseif type(repl) == "table" and getmetatable(repl) == nil then
+      local result, count = gsub(s, p, repl, max) -- nothing of the script's runs in it
+      if #result <= MAX_RESULT then return result, count end
+    end
   end
   return all(long.gsub(s, p, repl, max))
 end

@@ -1,16 +1,15 @@
 -- sort.lua: table.sort.
 --
--- Idea. C's sort for numbers or short strings in their own order, a few at a time; else a quicksort in Lua: its comparator may
+-- Idea. C's sort for numbers or short strings in their own order, and not too many; else a quicksort in Lua: its comparator may
 -- yield and be killed, and C's `<` on long strings is slow.
 --
 -- Sources: ltablib.c of Lua 5.4.8 (behaviour and error words only; quicksort after Sedgewick, as there), SANDBOX.md §4.
 
 local K = ...
 local raw = K.raw
-local sort, mtype, type, pcall, rawget = raw.table.sort, raw.math.type, raw.base.type, raw.base.pcall, raw.base.rawget
+local sort, type = raw.table.sort, raw.base.type
 local getmetatable = raw.base.getmetatable
-local metatable = raw.debug.getmetatable -- the real one, whatever __metatable says
-local raise, badarg, expected, breathe, settled, length = K.raise, K.badarg, K.expected, K.breathe, K.settled, K.length
+local raise, badarg, expected, breathe, length = K.raise, K.badarg, K.expected, K.breathe, K.length
 K.guarded()
 
 local C_SORT = 20000 -- elements that one C call may sort
@@ -45,24 +44,28 @@ local function quicksort(a, lo, up, lt, seed)
     end
     if up - lo == 2 then return end
     a[p], a[up - 1] = a[up - 1], pivot
-    local i, j = lo, up - 1
+    local i, j, last, v, w = lo, up - 1, up - 1
     while true do
-      i = i + 1
-      local v = a[i]
-      while lt(v, pivot) do
-        if i == up - 1 then order_error() end
-        i = i + 1
-        v = a[i]
+      for k = i + 1, last do
+        v = a[k]
+        if not lt(v, pivot) then
+          i = k
+          goto not_less
+        end
       end
-      j = j - 1
-      local w = a[j]
-      while lt(pivot, w) do
-        if j < i then order_error() end
-        j = j - 1
-        w = a[j]
+      order_error()
+      ::not_less::
+      for k = j - 1, i <= j and i - 1 or j - 1, -1 do
+        w = a[k]
+        if not lt(pivot, w) then
+          j = k
+          goto not_greater
+        end
       end
+      order_error()
+      ::not_greater::
       if j < i then
-        a[up - 1], a[i] = v, pivot
+        a[last], a[i] = v, pivot
         break
       end
       a[i], a[j] = w, v
@@ -81,7 +84,7 @@ local function quicksort(a, lo, up, lt, seed)
   end
 end
 
-local function less(x, y) -- for numbers, or for strings
+local function less(x, y) -- an error of `<` is put right by who catches it (complaints.lua)
   return x < y
 end
 
@@ -90,34 +93,21 @@ local function less_long(x, y) -- for strings of which some are long: C takes up
   return x < y
 end
 
-local function less_any(x, y) -- the default order of anything, with C's words
-  local a, b = type(x), type(y)
-  if not (a == b and (a == "number" or a == "string")) then
-    local m, n = metatable(x), metatable(y)
-    if not (type(m) == "table" and rawget(m, "__lt") ~= nil or type(n) == "table" and rawget(n, "__lt") ~= nil) then
-      if a == b then raise("attempt to compare two " .. a .. " values") end
-      raise("attempt to compare " .. a .. " with " .. b)
-    end
-  end
-  return x < y
-end
-
--- Whether a[1..n] is all numbers, all strings of at most C_SORT_BYTES, or neither.
+-- What a[1..n] is: "number", "string" of at most C_SORT_BYTES in all, "long" strings, "any". Of numbers three are looked at: C
+-- compares the first, the middle and the last with one another, and then each of the others with one of these. So it complains of
+-- what is no number before it has compared any two others.
 local function kind_of(a, n)
-  local kind, size = type(a[1]), 0
-  if kind == "number" then
-    for i = 2, n do
-      if not mtype(a[i]) then return "any" end
-    end
-  elseif kind == "string" then
+  local kind = type(a[1])
+  if kind ~= "number" and kind ~= "string" then return "any" end
+  if type(a[n]) ~= kind or type(a[(1 + n) // 2]) ~= kind then return "any" end
+  if kind == "string" then
+    local size = 0
     for i = 1, n do
       local v = a[i]
       if type(v) ~= "string" then return "any" end
       size = size + #v
     end
     if size > C_SORT_BYTES then return "long" end
-  else
-    return "any"
   end
   return kind
 end
@@ -127,20 +117,16 @@ function K.libs.table.sort(t, lt)
   local n = length(t)
   if n < 2 then return end
   if n >= 0x7fffffff then badarg(1, "sort", "array too big") end
+  local kind
   if lt ~= nil then
     if type(lt) ~= "function" then expected(2, "sort", "function", lt) end
-    return quicksort(t, 1, n, lt, 0)
-  end
-  if getmetatable(t) == nil then
-    local kind = kind_of(t, n)
-    if kind ~= "any" then
-      if kind ~= "long" and n <= C_SORT then
-        settled(pcall(sort, t)) -- NaN: "invalid order function"
-        return
-      end
-      return quicksort(t, 1, n, kind == "long" and less_long or less, 0)
+  elseif getmetatable(t) == nil then
+    kind, lt = kind_of(t, n), less
+    if kind == "long" then
+      lt = less_long
+    elseif kind ~= "any" and n <= C_SORT then
+      return sort(t) -- NaN: "invalid order function"
     end
   end
-  return quicksort(t, 1, n, less_any, 0)
+  quicksort(t, 1, n, lt or less, 0) -- no tail call: the frame has the name that a complaint needs
 end
-

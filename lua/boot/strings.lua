@@ -1,9 +1,7 @@
 -- strings.lua: the string and utf8 libraries that scripts see.
 --
 -- Idea. A function of C stays as it is unless it can run long (find and its kin: patterns.lua; rep), make what is too big (rep)
--- or show an address (format: %p, and %s of a table, function or thread). A C function that can complain is called through
--- pcall, where Lua adds no position, and its complaint goes on with the script's line: no C function called here runs Lua code,
--- so pcall hides neither a kill nor a yield.
+-- or show an address (format: %p, and %s of a table, function or thread).
 --
 -- Does not know: memory. Strings made by `..`, upper or pack are the allocator's affair.
 --
@@ -14,13 +12,14 @@ local raw = K.raw
 local find, sub, match = raw.string.find, raw.string.sub, raw.string.match
 local format, rep = raw.string.format, raw.string.rep
 local mtype = raw.math.type
-local type, pcall, select, error, tonumber = raw.base.type, raw.base.pcall, raw.base.select, raw.base.error, raw.base.tonumber
+local type, select = raw.base.type, raw.base.select
 local unpack, pack = raw.table.unpack, raw.table.pack
-local raise, badarg, str, int = K.raise, K.badarg, K.str, K.int
+local raise, str, int = K.raise, K.str, K.int
 K.guarded()
 
 local MAX_RESULT = 16 << 20 -- bytes made by one rep
 local MAX_QUOTED = 256 << 10 -- bytes of one argument of %q, which costs C up to 100 ns a byte
+local C_BYTES <const> = 1 << 16 -- made by one call without a look at the clock, or searched for an address
 local CACHE = 256 -- formats remembered
 
 local S = {}
@@ -29,11 +28,9 @@ for _, name in raw.base.ipairs({ "byte", "char", "len", "lower", "reverse", "sub
 end
 for name, f in raw.base.next, K.patterns.lib do S[name] = f end
 
-function S.rep(s, n, sep)
-  if not (type(s) == "string" and mtype(n) == "integer" and sep == nil) then
-    s, n = str(s, 1, "rep"), int(n, 2, "rep")
-    if sep ~= nil then sep = str(sep, 3, "rep") end
-  end
+local function rep_long(s, n, sep)
+  s, n = str(s, 1, "rep"), int(n, 2, "rep")
+  if sep ~= nil then sep = str(sep, 3, "rep") end
   local size = sep and #s + #sep or #s
   if n < 1 or size == 0 then return "" end
   if n > MAX_RESULT // size + 1 or size * n - (sep and #sep or 0) > MAX_RESULT then raise("resulting string too large") end
@@ -41,10 +38,18 @@ function S.rep(s, n, sep)
   return rep(s, n, sep)
 end
 
+function S.rep(s, n, sep)
+  if sep == nil and mtype(n) == "integer" and type(s) == "string" and n <= C_BYTES and #s * n <= C_BYTES and s ~= "" then
+    return rep(s, n)
+  end
+  return (rep_long(s, n, sep))
+end
+
 -- ---- format -------------------------------------------------------------------------------------------------------------
 
--- What a format needs: false, C can have it; or {refused = a conversion nobody gets, quoted = numbers of its %q arguments,
--- the numbers of its %s arguments...}.
+-- What a format needs: AT_ONCE, C can have it; SEARCHED, C can have it when no address is in the result; or {refused = a
+-- conversion nobody gets, quoted = numbers of its %q arguments, the numbers of its %s arguments...}.
+local AT_ONCE <const>, SEARCHED <const> = 1, 2
 local formats, format_count = {}, 0
 
 local function study(fmt)
@@ -60,7 +65,6 @@ local function study(fmt)
       if c == "p" and #spec < 22 then return { refused = spec } end
       if c == "s" then
         needs[#needs + 1] = arg
-        needs[arg == 1 and "one" or arg == 2 and "two" or arg == 3 and "three" or "more"] = arg
       elseif c == "q" then
         needs.quoted = needs.quoted or {}
         needs.quoted[#needs.quoted + 1] = arg
@@ -68,58 +72,43 @@ local function study(fmt)
     end
     i = i + #spec
   end
-  return (needs.quoted or needs[1]) and needs or false
-end
-
-local function complain(message)
-  if type(message) ~= "string" or message == "not enough memory" then error(message, 0) end
-  local n, extra = match(message, "^bad argument #(%d+) to '[^']*' %((.*)%)$")
-  if n then badarg(tonumber(n), "format", extra) end
-  raise(message)
+  return (needs.quoted or needs[1]) and needs or AT_ONCE
 end
 
 local addressed = { table = true, ["function"] = true, thread = true, userdata = true }
 
-local function done(ok, r)
-  if ok then return r end
-  complain(r)
+local function format_long(fmt, ...)
+  fmt = str(fmt, 1, "format")
+  local needs = study(fmt)
+  if #fmt <= 512 then
+    if format_count >= CACHE then formats, format_count = {}, 0 end
+    formats[fmt], format_count = needs == AT_ONCE and AT_ONCE or needs[1] and not needs.quoted and SEARCHED or nil, format_count + 1
+  end
+  if needs == AT_ONCE then return format(fmt, ...) end
+  if needs.refused then raise("invalid conversion '" .. needs.refused .. "' to 'format'") end
+  for at = 1, #(needs.quoted or "") do
+    local v = select(needs.quoted[at], ...)
+    if type(v) == "string" and #v > 8192 then
+      if #v > MAX_QUOTED then raise("string too large for '%q'") end
+      K.breathe()
+    end
+  end
+  local args, n = pack(...), select("#", ...)
+  for at = 1, #needs do
+    local arg = needs[at]
+    if arg <= n and addressed[type(args[arg])] then args[arg] = K.tostring(args[arg]) end
+  end
+  return format(fmt, unpack(args, 1, n))
 end
 
 function S.format(fmt, ...)
   local needs = formats[fmt]
-  if needs == nil then
-    fmt = str(fmt, 1, "format")
-    needs = study(fmt)
-    if #fmt <= 512 then
-      if format_count >= CACHE then formats, format_count = {}, 0 end
-      formats[fmt], format_count = needs, format_count + 1
-    end
+  if needs == AT_ONCE then return format(fmt, ...) end
+  if needs == SEARCHED then
+    local r = format(fmt, ...)
+    if #r <= C_BYTES and not find(r, "0x", 1, true) then return r end
   end
-  if needs then
-    if needs.refused then raise("invalid conversion '" .. needs.refused .. "' to 'format'") end
-    if needs.quoted then
-      for at = 1, #needs.quoted do
-        local v = select(needs.quoted[at], ...)
-        if type(v) == "string" and #v > 8192 then
-          if #v > MAX_QUOTED then raise("string too large for '%q'") end
-          K.breathe()
-        end
-      end
-    end
-    local a, b, c = ...
-    if needs.one and addressed[type(a)] or needs.two and addressed[type(b)] or needs.three and addressed[type(c)]
-      or needs.more and needs.more <= select("#", ...) then
-      local args, n = pack(...), select("#", ...)
-      for at = 1, #needs do
-        local arg = needs[at]
-        if arg <= n and addressed[type(args[arg])] then args[arg] = K.tostring(args[arg]) end
-      end
-      return done(pcall(format, fmt, unpack(args, 1, n)))
-    end
-  end
-  local ok, r = pcall(format, fmt, ...)
-  if ok then return r end
-  complain(r)
+  return (format_long(fmt, ...))
 end
 
 K.libs = K.libs or {}

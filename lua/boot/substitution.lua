@@ -9,7 +9,8 @@
 local K = ...
 K.need("boot/ways.lua")
 local raw = K.raw
-local find, gsub, sub, concat, mtype = raw.string.find, raw.string.gsub, raw.string.sub, raw.table.concat, raw.math.type
+local find, gmatch, gsub, sub = raw.string.find, raw.string.gmatch, raw.string.gsub, raw.string.sub
+local concat, mtype = raw.table.concat, raw.math.type
 local pack, unpack = raw.table.pack, raw.table.unpack
 local type, tonumber, tostring = raw.base.type, raw.base.tonumber, raw.base.tostring
 local getmetatable, pcall, error = raw.base.getmetatable, raw.base.pcall, raw.base.error
@@ -18,11 +19,13 @@ local known, way, probed, search = K.analysis.known, K.ways.way, K.ways.probed, 
 local templates, remember, MAX_RESULT = K.patterns.templates, K.patterns.remember_template, K.patterns.MAX_RESULT
 K.guarded()
 
--- Replacement strings: {parts, max = highest capture used, refs = how many}; a part is a string or the number of a capture.
+-- Replacement strings: {parts, max = highest capture used, most = bytes of a subject for which the result is surely not too
+-- large}; a part is a string or the number of a capture.
 local function template(text)
   local t = templates[text]
   if t then return t end
-  t = { max = 0, refs = 0 }
+  t = { max = 0 }
+  local refs = 0
   local i = 1
   while true do
     local at = find(text, "%", i, true)
@@ -32,7 +35,7 @@ local function template(text)
     local l = find(c, "^%d") and tonumber(c)
     if l then
       t[#t + 1] = l
-      t.max, t.refs = l > t.max and l or t.max, t.refs + 1
+      t.max, refs = l > t.max and l or t.max, refs + 1
     elseif c == "%" then
       t[#t + 1] = "%"
     else
@@ -42,6 +45,7 @@ local function template(text)
     i = at + 2
   end
   if i <= #text then t[#t + 1] = sub(text, i) end
+  t.most = MAX_RESULT // (#text * (refs > 0 and 12 or 1) + 1) - 1
   if #text <= 64 then remember(text, t) end
   return t
 end
@@ -121,6 +125,37 @@ local function replace_all(info, w, s, kind, repl, t, max)
   return concat(out), count
 end
 
+-- gsub(s, p, f) where C's iterator can have info.whole: p, or one capture of it, with its place before and behind. Whether
+-- all that f gave are texts is asked at the end.
+function K.patterns.long.gsub_by(s, info, f)
+  local out, filled, count, copied, two = {}, 0, 0, 1, info.ncap == 2
+  for from, a, b, c in gmatch(s, info.whole) do
+    local v, to
+    if two then v, to = f(a, b), c else v, to = f(a), b end
+    count = count + 1
+    if v then
+      if from > copied then
+        filled = filled + 1
+        out[filled] = sub(s, copied, from - 1)
+      end
+      filled, copied = filled + 1, to
+      out[filled] = v
+    end
+  end
+  if filled == 0 then return s, count end
+  if copied <= #s then out[filled + 1] = sub(s, copied) end
+  local ok, result = pcall(concat, out)
+  if not ok then
+    if result == "not enough memory" then error(result, 0) end
+    for at = 1, filled do
+      local ty = type(out[at])
+      if ty ~= "string" and ty ~= "number" then raise("invalid replacement value (a " .. ty .. ")") end
+    end
+  end
+  if #result > MAX_RESULT then raise("resulting string too large") end
+  return result, count
+end
+
 function K.patterns.long.gsub(s, p, repl, max)
   s, p = str(s, 1, "gsub"), str(p, 2, "gsub")
   local kind = type(repl)
@@ -135,16 +170,11 @@ function K.patterns.long.gsub(s, p, repl, max)
   local w = K.force_way
   if not w then
     if kind == "table" and not info.only_lua and #s <= info.fast_all and getmetatable(repl) == nil then
-      local ok, result, count = pcall(gsub, s, p, repl, max) -- nothing of the script's runs in it
-      if not ok then
-        if result == "not enough memory" then error(result, 0) end
-        raise(result)
-      end
+      local result, count = gsub(s, p, repl, max) -- nothing of the script's runs in it
       if #result > MAX_RESULT then raise("resulting string too large") end
       return result, count
     end
-    if t and not info.only_lua and t.max <= (info.ncap == 0 and 1 or info.ncap)
-      and (#s + 1) * (#repl * (t.refs > 0 and 12 or 1) + 1) <= MAX_RESULT then
+    if t and not info.only_lua and t.max <= info.refs and #s <= t.most then
       if #s > info.fast_all then breathe() end
       if #s <= info.all or probed(info, s, #s, true) then return gsub(s, p, repl, max) end
     end

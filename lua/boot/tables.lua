@@ -12,19 +12,18 @@ local K = ...
 local raw = K.raw
 local concat, insert, move, remove = raw.table.concat, raw.table.insert, raw.table.move, raw.table.remove
 local mtype, maxint = raw.math.type, raw.math.maxinteger
-local type, select, pcall = raw.base.type, raw.base.select, raw.base.pcall
+local type, select = raw.base.type, raw.base.select
 local getmetatable, rawequal, ult = raw.base.getmetatable, raw.base.rawequal, raw.math.ult
-local raise, badarg, expected, str, int, breathe, settled = K.raise, K.badarg, K.expected, K.str, K.int, K.breathe, K.settled
+local raise, badarg, expected, str, int, breathe, length = K.raise, K.badarg, K.expected, K.str, K.int, K.breathe, K.length
 K.guarded()
 
-local C_MOVES = 100000 -- elements that one C call may shift, move or join
-local C_SHORT = 3000 -- beyond, the hook is let in before
+local C_MOVES <const> = 100000 -- elements that one C call may shift, move or join
+local C_SHORT <const> = 3000 -- beyond, the hook is let in before
+local C_BYTES <const> = 1 << 20 -- of a string made by one C call: beyond, the hook is let in
 
 local function check(t, n, name)
   if type(t) ~= "table" then expected(n, name, "table", t) end
 end
-
-local length = K.length
 
 local function plain(t)
   return getmetatable(t) == nil
@@ -34,15 +33,10 @@ local T = { pack = raw.table.pack }
 
 -- ---- insert, remove, move, concat, unpack -------------------------------------------------------------------------------
 
-function T.insert(t, ...)
-  if type(t) ~= "table" then expected(1, "insert", "table", t) end
-  local count = select("#", ...)
-  if count == 1 then
-    local n = #t
-    if mtype(n) ~= "integer" then n = length(t) end
-    t[n + 1] = ...
-    return
-  end
+-- Each begins with the ordinary case, checks nothing that C or an operator will check (complaints.lua puts the words right),
+-- and leaves all others to a longer function. `| 0`: a length that is no integer fails.
+
+local function insert_long(t, count, ...)
   local e = length(t) + 1
   if count ~= 2 then raise("wrong number of arguments to 'insert'") end
   local pos, v = ...
@@ -57,19 +51,21 @@ function T.insert(t, ...)
   t[pos] = v
 end
 
-function T.remove(t, pos)
-  if type(t) ~= "table" then expected(1, "remove", "table", t) end
-  local size = #t
-  if mtype(size) ~= "integer" then size = length(t) end
-  if pos == nil then
-    local v = t[size]
-    t[size] = nil
-    return v
+function T.insert(t, ...)
+  local count = select("#", ...)
+  if count == 1 then
+    t[(#t | 0) + 1] = ...
+    return
   end
+  if #t <= C_SHORT and getmetatable(t) == nil then return insert(t, ...) end
+  insert_long(t, count, ...) -- no tail call: the frame has the name that a complaint needs
+end
+
+local function remove_long(t, size, pos)
   pos = int(pos, 2, "remove")
   if pos ~= size and ult(size, pos - 1) then badarg(2, "remove", "position out of bounds") end
   if size - pos <= C_MOVES and plain(t) then
-    if size - pos > C_SHORT then breathe() end
+    breathe()
     return (remove(t, pos))
   end
   local v = t[pos]
@@ -81,7 +77,18 @@ function T.remove(t, pos)
   return v
 end
 
-function T.move(a, f, e, t, b)
+function T.remove(t, pos)
+  local size = #t | 0
+  if pos == nil then
+    local v = t[size]
+    t[size] = nil
+    return v
+  end
+  if size <= C_SHORT and getmetatable(t) == nil then return remove(t, pos) end
+  return (remove_long(t, size, pos))
+end
+
+local function move_long(a, f, e, t, b)
   f, e, t = int(f, 2, "move"), int(e, 3, "move"), int(t, 4, "move")
   check(a, 1, "move")
   if b == nil then b = a else check(b, 5, "move") end
@@ -100,6 +107,15 @@ function T.move(a, f, e, t, b)
     end
   end
   return b
+end
+
+function T.move(a, f, e, t, b)
+  -- An f that is no integer is C's to refuse or to convert; e - f wraps only where C refuses.
+  if mtype(e) == "integer" and (f == 1 or mtype(f) == "integer") and e - f < C_SHORT
+    and getmetatable(a) == nil and getmetatable(b) == nil then
+    return move(a, f, e, t, b)
+  end
+  return (move_long(a, f, e, t, b))
 end
 
 -- Joins t[i..j] piece by piece, each read by Lua and settled by C. The pieces are plain and short.
@@ -124,24 +140,26 @@ local function concat_slowly(t, sep, i, j)
   return concat(pieces, sep)
 end
 
-function T.concat(t, sep, i, j)
-  if type(t) ~= "table" then expected(1, "concat", "table", t) end
-  local n = #t
-  if mtype(n) ~= "integer" then n = length(t) end
-  if i == nil and j == nil and n <= C_MOVES and (sep == nil or type(sep) == "string") and getmetatable(t) == nil then
-    if n > C_SHORT then breathe() end
-    local ok, r = pcall(concat, t, sep)
-    if ok then return r end
-    return settled(ok, r)
-  end
+local function concat_long(t, sep, i, j)
+  check(t, 1, "concat")
+  local n = length(t)
   sep = sep == nil and "" or str(sep, 2, "concat")
   i = int(i, 3, "concat", 1)
   j = int(j, 4, "concat", n)
   if i > j or j - i >= 0 and j - i < C_MOVES and plain(t) then
     breathe()
-    return settled(pcall(concat, t, sep, i, j))
+    return concat(t, sep, i, j)
   end
   return concat_slowly(t, sep, i, j)
+end
+
+function T.concat(t, sep, i, j)
+  if i == nil and j == nil and getmetatable(t) == nil and #t <= C_SHORT then
+    local r = concat(t, sep)
+    if #r > C_BYTES then breathe() end
+    return r
+  end
+  return (concat_long(t, sep, i, j))
 end
 
 T.unpack = raw.table.unpack -- bounded by the stack ("too many results to unpack"); __index runs under the hook

@@ -11,13 +11,13 @@ from pathlib import Path
 
 BOOT = (
     "boot/raw.lua",
+    "boot/complaints.lua",
     "boot/kill.lua",
     "boot/parts.lua",
     "boot/coroutines.lua",
     "boot/values.lua",
     "boot/codec.lua",
     "boot/base.lua",
-    "boot/complaints.lua",
     "boot/patterns.lua",
     "boot/strings.lua",
     "boot/tables.lua",

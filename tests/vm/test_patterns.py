@@ -42,6 +42,7 @@ function K.later(t, name, file)
     return real(...)
   end
 end
+K.libs = {}
 real = {string = string, table = table, utf8 = utf8}
 function limited(seconds, f, ...) -- pcall under a CPU hook; then the longest time between two hooks
   local clock, gap = os.clock, 0
@@ -69,7 +70,10 @@ def machine(force_way: int | None = None, *, install: bool = True) -> Any:
     vm = lua.LuaRuntime(encoding=None, register_eval=False, register_builtins=False)
     k = vm.execute(SETUP)
     k[b"force_way"] = force_way
-    load = vm.eval(b"function(text, name, K) return assert(load(text, name, 't'))(K) end")
+    # Stripped, as a VM has them: what Lua says of them has no names and no lines.
+    load = vm.eval(
+        b"function(text, name, K) return load(real.string.dump(assert(load(text, name, 't')), true), name, 'b')(K) end"
+    )
     there = set()
 
     def need(file: bytes) -> None:
@@ -84,6 +88,7 @@ def machine(force_way: int | None = None, *, install: bool = True) -> Any:
     if install:
         vm.execute(b"string, table, utf8 = K.libs.string, K.libs.table, K.libs.utf8")
         vm.execute(b"getmetatable('').__index = string")
+        vm.execute(b"function pcall(f, ...) return xpcall(f, K.explain, ...) end")
     return vm
 
 

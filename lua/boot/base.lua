@@ -13,7 +13,7 @@ local getmetatable, setmetatable, tostring, raw_load = base.getmetatable, base.s
 local string_metatable, true_metatable = getmetatable(""), K.raw.debug.getmetatable
 local format, sub, gsub, find, match = K.raw.string.format, K.raw.string.sub, K.raw.string.gsub, K.raw.string.find, K.raw.string.match
 local concat, date, time = K.raw.table.concat, raw_os.date, raw_os.time
-local pcall, look = base.pcall, K.kill.look
+local pcall, look = base.pcall, K.look
 local clock = raw_os.clock
 
 local LOAD_BYTES = 64 * 1024     -- what load() compiles at most: the parser is quadratic, and no hook runs in it

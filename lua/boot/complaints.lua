@@ -3,8 +3,7 @@
 -- Idea. A function of ours that complains stands between the script and Lua, so the position and the name in a message are
 -- those of the first frame that is not ours. Errors pay for that, and not calls: a guarded function hands wrong arguments to
 -- the function of C whose guard it is, or lets an operator fail, and whoever catches the error (pcall, a coroutine's resume,
--- the task) has `explain` put it right, while the frames are still there. Also the checks of arguments that lauxlib.c has,
--- and `breathe`.
+-- the task) has `explain` put it right, while the frames are still there. Also the checks of arguments that lauxlib.c has.
 --
 -- Does not know: what a library does; it looks names up in K.libs.
 --
@@ -16,12 +15,6 @@ local mtype, tointeger = raw.math.type, raw.math.tointeger
 local type, error, tostring, tonumber, rawget, getmetatable = raw.base.type, raw.base.error, raw.base.tostring, raw.base.tonumber, raw.base.rawget, raw.debug.getmetatable
 local getinfo, getlocal = raw.debug.getinfo, raw.debug.getlocal
 local match, next = raw.string.match, raw.base.next
-
--- 1000 instructions for 4 µs: lets the count hook look at the clock before a C call that may take milliseconds. Without it,
--- the few instructions between such calls would let dozens of them pass between two looks.
-local function breathe(turns)
-  for _ = 1, turns or 1000 do end
-end
 
 local ours = { [getinfo(1, "S").source] = true } -- sources of the guarded libraries: K.guarded() adds one
 
@@ -163,5 +156,5 @@ local function explain(e, co, above)
   return where .. "bad argument #" .. n .. " to '" .. name .. "' (" .. extra .. ")"
 end
 
-K.breathe, K.guarded, K.raise, K.badarg, K.expected, K.str, K.int = breathe, guarded, raise, badarg, expected, str, int
+K.guarded, K.raise, K.badarg, K.expected, K.str, K.int = guarded, raise, badarg, expected, str, int
 K.length, K.explain, K.other_guards = length, explain, others

@@ -97,5 +97,8 @@ K.kill = {
   end,
   reason = function() return killed, killed_at end,
   check = function() if killed then error(KILL, 0) end end,
-  look = hook, -- at the clock, at once: before or after a call that takes long and runs no hook
 }
+
+-- A look at the clock, at once: before or after a call of C that may take milliseconds. Else the few instructions between such
+-- calls would let dozens of them pass between two looks.
+K.look = hook

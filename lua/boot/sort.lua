@@ -9,7 +9,7 @@ local K = ...
 local raw = K.raw
 local sort, type = raw.table.sort, raw.base.type
 local getmetatable = raw.base.getmetatable
-local raise, badarg, expected, breathe, length = K.raise, K.badarg, K.expected, K.breathe, K.length
+local raise, badarg, expected, look, length = K.raise, K.badarg, K.expected, K.look, K.length
 K.guarded()
 
 local C_SORT = 20000 -- elements that one C call may sort
@@ -89,7 +89,7 @@ local function less(x, y) -- an error of `<` is put right by who catches it (com
 end
 
 local function less_long(x, y) -- for strings of which some are long: C takes up to 6 ns a byte
-  if #x > 8192 and #y > 8192 then breathe() end
+  if #x > 8192 and #y > 8192 then look() end
   return x < y
 end
 

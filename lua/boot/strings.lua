@@ -34,7 +34,7 @@ local function rep_long(s, n, sep)
   local size = sep and #s + #sep or #s
   if n < 1 or size == 0 then return "" end
   if n > MAX_RESULT // size + 1 or size * n - (sep and #sep or 0) > MAX_RESULT then raise("resulting string too large") end
-  if size * n > 1 << 20 then K.breathe() end
+  if size * n > 1 << 20 then K.look() end
   return rep(s, n, sep)
 end
 
@@ -90,7 +90,7 @@ local function format_long(fmt, ...)
     local v = select(needs.quoted[at], ...)
     if type(v) == "string" and #v > 8192 then
       if #v > MAX_QUOTED then raise("string too large for '%q'") end
-      K.breathe()
+      K.look()
     end
   end
   local args, n = pack(...), select("#", ...)

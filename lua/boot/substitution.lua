@@ -14,7 +14,7 @@ local concat, mtype = raw.table.concat, raw.math.type
 local pack, unpack = raw.table.pack, raw.table.unpack
 local type, tonumber, tostring = raw.base.type, raw.base.tonumber, raw.base.tostring
 local getmetatable, pcall, error = raw.base.getmetatable, raw.base.pcall, raw.base.error
-local raise, expected, str, int, breathe = K.raise, K.expected, K.str, K.int, K.breathe
+local raise, expected, str, int, look = K.raise, K.expected, K.str, K.int, K.look
 local known, way, probed, search = K.analysis.known, K.ways.way, K.ways.probed, K.ways.search
 local templates, remember, MAX_RESULT = K.patterns.templates, K.patterns.remember_template, K.patterns.MAX_RESULT
 K.guarded()
@@ -175,7 +175,7 @@ function K.patterns.long.gsub(s, p, repl, max)
       return result, count
     end
     if t and not info.only_lua and t.max <= info.refs and #s <= t.most then
-      if #s > info.fast_all then breathe() end
+      if #s > info.fast_all then look() end
       if #s <= info.all or probed(info, s, #s, true) then return gsub(s, p, repl, max) end
     end
     w = way(info, s)

@@ -14,12 +14,12 @@ local concat, insert, move, remove = raw.table.concat, raw.table.insert, raw.tab
 local mtype, maxint = raw.math.type, raw.math.maxinteger
 local type, select = raw.base.type, raw.base.select
 local getmetatable, rawequal, ult = raw.base.getmetatable, raw.base.rawequal, raw.math.ult
-local raise, badarg, expected, str, int, breathe, length = K.raise, K.badarg, K.expected, K.str, K.int, K.breathe, K.length
+local raise, badarg, expected, str, int, look, length = K.raise, K.badarg, K.expected, K.str, K.int, K.look, K.length
 K.guarded()
 
 local C_MOVES <const> = 100000 -- elements that one C call may shift, move or join
-local C_SHORT <const> = 3000 -- beyond, the hook is let in before
-local C_BYTES <const> = 1 << 20 -- of a string made by one C call: beyond, the hook is let in
+local C_SHORT <const> = 3000 -- beyond, with a look at the clock before
+local C_BYTES <const> = 1 << 20 -- of a string made by one C call: beyond, with a look at the clock
 
 local function check(t, n, name)
   if type(t) ~= "table" then expected(n, name, "table", t) end
@@ -44,7 +44,7 @@ local function insert_long(t, count, ...)
   -- as in C an unsigned comparison, so that a length of maxinteger wraps the same way
   if not ult(pos - 1, e) then badarg(2, "insert", "position out of bounds") end
   if e - pos <= C_MOVES and plain(t) then
-    if e - pos > C_SHORT then breathe() end
+    if e - pos > C_SHORT then look() end
     return insert(t, pos, v)
   end
   for i = e, pos + 1, -1 do t[i] = t[i - 1] end
@@ -65,7 +65,7 @@ local function remove_long(t, size, pos)
   pos = int(pos, 2, "remove")
   if pos ~= size and ult(size, pos - 1) then badarg(2, "remove", "position out of bounds") end
   if size - pos <= C_MOVES and plain(t) then
-    breathe()
+    look()
     return (remove(t, pos))
   end
   local v = t[pos]
@@ -97,7 +97,7 @@ local function move_long(a, f, e, t, b)
     local last = e - f
     if t > maxint - last then badarg(4, "move", "destination wrap around") end
     if last < C_MOVES and plain(a) and plain(b) then
-      if last > C_SHORT then breathe() end
+      if last > C_SHORT then look() end
       return move(a, f, e, t, b)
     end
     if t > e or t <= f or not (rawequal(a, b) or a == b) then
@@ -147,7 +147,7 @@ local function concat_long(t, sep, i, j)
   i = int(i, 3, "concat", 1)
   j = int(j, 4, "concat", n)
   if i > j or j - i >= 0 and j - i < C_MOVES and plain(t) then
-    breathe()
+    look()
     return concat(t, sep, i, j)
   end
   return concat_slowly(t, sep, i, j)
@@ -156,7 +156,7 @@ end
 function T.concat(t, sep, i, j)
   if i == nil and j == nil and getmetatable(t) == nil and #t <= C_SHORT then
     local r = concat(t, sep)
-    if #r > C_BYTES then breathe() end
+    if #r > C_BYTES then look() end
     return r
   end
   return (concat_long(t, sep, i, j))

@@ -2,7 +2,7 @@
 --
 -- Idea. By the length of the subject, and what analysis.lua knows of the pattern:
 --   fast    the whole call takes C < FAST_NS: C, at once
---   C       < SLOW_NS: C, after `breathe`, which lets the count hook see the clock
+--   C       < SLOW_NS: C, after a look at the clock
 --   probed  < SLOW_NS if no run of a class is longer than R, and one linear search has shown that: C
 --   stepped one attempt is < SLOW_NS: C, one start at a time, jumping to starts that can succeed
 --   Lua     everything else, and whatever can raise an error: matcher.lua
@@ -17,7 +17,7 @@ K.need("boot/analysis.lua")
 local raw = K.raw
 local byte, find, gmatch, sub, rep = raw.string.byte, raw.string.find, raw.string.gmatch, raw.string.sub, raw.string.rep
 local floor, type, mtype = raw.math.floor, raw.base.type, raw.math.type
-local raise, str, int, breathe = K.raise, K.str, K.int, K.breathe
+local raise, str, int, look = K.raise, K.str, K.int, K.look
 local compile, capture = K.matcher.compile, K.matcher.capture
 local known, analyse, value, SLOW_NS = K.analysis.known, K.analysis.analyse, K.analysis.value, K.analysis.SLOW_NS
 local PLAIN_STEPS = K.patterns.PLAIN_STEPS
@@ -63,7 +63,7 @@ local function way(info, s)
   local n = #s
   if n <= info.fast then return 1 end
   if info.only_lua then return 3 end
-  breathe()
+  look()
   if n <= info.search or probed(info, s, n, false) then return 1 end
   return n <= info.one and 2 or 3
 end
@@ -95,14 +95,14 @@ end
 
 local function stepped(info, s, i)
   local n, here, skip = #s, info.here, info.skip
-  -- An attempt may cost this part of SLOW_NS, unless runs are read once each and little follows them.
-  local breath = info.linear and 0 or floor(1000 * n / info.one)
+  -- An attempt may cost n / info.one of SLOW_NS, unless runs are read once each and little follows them.
+  local looks = not info.linear and n > info.one // 200
   while i and i <= n + 1 do
     if not info.anchored then
       i = candidate(info, s, i)
       if not i then return nil end
     end
-    if breath > 4 then breathe(breath) end
+    if looks then look() end
     if find(s, here, i) then return find(s, here, i) end
     if info.anchored then return nil end
     i = (skip and longest_run(s, skip, i) or i) + 1
@@ -144,7 +144,7 @@ end
 local function first(info, s, i)
   if K.force_way then return search(info, K.force_way, s, i, 32) end
   local n = #s
-  if n > info.fast and n <= info.one // 8 and not info.anchored then
+  if n > info.search and n <= info.one // 8 and not info.anchored then
     for _ = 1, 6 do
       i = i <= n + 1 and candidate(info, s, i)
       if not i then return nil end
@@ -167,7 +167,7 @@ local function plain_find(s, p, i)
   if n * (m + 80) <= PLAIN_STEPS or m > n then return find(s, p, i, true) end
   local starts = floor(4 * PLAIN_STEPS / (m + 80)) + 1
   while i + m - 1 <= n do
-    breathe()
+    look()
     local at = find(sub(s, i, i + starts + m - 2), p, 1, true)
     if at then return i + at - 1, i + at + m - 2 end
     i = i + starts

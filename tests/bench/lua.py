@@ -1,4 +1,9 @@
-"""The floor of Lua: the same work in a sealed VM and in bare lupa, in one process, in turns."""
+"""The floor of Lua: the same work in a sealed VM, in bare lupa, and in bare lupa under the same count hook: in one process,
+in turns.
+
+The hook is what makes a script killable; what a script pays beyond it is the price of the guarded libraries. First work as
+scripts do it, then one function at a time, on the sizes that scripts have: a line, a paragraph, a list of twenty.
+"""
 
 from __future__ import annotations
 
@@ -39,6 +44,50 @@ LOOPS = {
     "sieve": "local m, c = n * 2, 0 local p = {} for i = 2, m do if not p[i] then c = c + 1 for j = i * i, m, i do p[j] = true end end end return c",
     "floats": "local x = 0.5 for i = 1, n * 10 do x = 3.9 * x * (1 - x) end return x",
 }
+LINE = "local line = 'Content-Type: text/html; charset=utf-8'"
+PARAGRAPH = (
+    "local text = ('The quick brown fox jumps over the lazy dog, and nobody in the village asks why. '):rep(8) .. "
+    "'Then a needle = 42 was found.'"
+)
+LIST = "local list = {} for i = 1, 20 do list[i] = 'item ' .. i end"
+NUMBERS = "local x, list = 7, {} for i = 1, 100 do x = x * 1103515245 + 12345 & 0x7fffffff list[i] = x end"
+BY_FIELD = (
+    NUMBERS
+    + " for i = 1, 100 do list[i] = { key = list[i] } end local function less(a, b) return a.key < b.key end"
+)
+ON_A_COPY = "table.move(list, 1, 100, 1, {})"
+FUNCTIONS: dict[
+    str, tuple[str, str, float, int]
+] = {  # name → what is there, one call, the target, calls of n are one
+    "find": (PARAGRAPH, "r = text:find('(%a+) = (%d+)')", 1.3, 20),
+    "find, plain": (PARAGRAPH, "r = text:find('needle', 1, true)", 1.3, 1),
+    "match": (LINE, "r = line:match('^([%w%-]+):%s*(.-)$')", 1.3, 1),
+    "gmatch": (PARAGRAPH, "for word in text:gmatch('%a+') do r = word end", 1.3, 20),
+    "gsub": (LINE, "r = line:gsub('[^%w]+', '-')", 1.3, 1),
+    "gsub, by a table": (PARAGRAPH + " local to = { fox = 'cat' }", "r = text:gsub('%a+', to)", 1.3, 20),
+    "gsub, by a function": (PARAGRAPH + " local function to(w) return w end", "r = text:gsub('%a+', to)", 0, 20),
+    "format": ("", "r = string.format('%d: %s took %5.2f s', i, 'request', 1.5)", 1.3, 1),
+    "rep": ("", "r = ('-'):rep(72)", 1.3, 1),
+    "sub": (LINE, "r = line:sub(15, 23)", 1.3, 1),
+    "upper": (PARAGRAPH, "r = text:upper()", 1.3, 1),
+    "concat": (LIST, "r = table.concat(list, ', ')", 1.3, 1),
+    "insert": ("local list = {}", "table.insert(list, i)", 1.3, 1),
+    "insert, in front": (LIST, "table.insert(list, 1, 'x') list[21] = nil", 1.3, 1),
+    "remove": ("local list = {} for i = 1, n do list[i] = i end", "r = table.remove(list)", 1.3, 1),
+    "unpack": (LIST, "r = table.unpack(list)", 1.3, 1),
+    "move": (NUMBERS, "r = " + ON_A_COPY, 1.3, 5),
+    "sort": (NUMBERS, f"r = {ON_A_COPY} table.sort(r)", 1.3, 100),
+    "sort, by a function": (BY_FIELD, f"r = {ON_A_COPY} table.sort(r, less)", 2.0, 100),
+    "tostring": ("", "r = tostring(i)", 0, 1),
+    "setmetatable": ("local class = { __index = {} }", "r = setmetatable({}, class)", 0, 1),
+    "pcall": ("local function f(x) return x end", "r = pcall(f, i)", 0, 1),
+    "coroutine": ("local f = coroutine.wrap(function() while true do coroutine.yield(1) end end)", "r = f()", 0, 1),
+}
+# The same look at the clock, as often, as in lua/boot/kill.lua.
+HOOK = b"""
+local clock, killed, deadline = os.clock, false, os.clock() + 1e6
+debug.sethook(function() if killed or clock() > deadline then error("killed") end end, "", 1000)
+"""
 GROUPS = (
     ("ordinary string work in the sandbox", STRINGS, 1.3),
     ("ordinary table work in the sandbox", TABLES, 1.3),
@@ -67,21 +116,32 @@ class _Sealed:
 def measure(report: Report, *, quick: bool) -> None:
     n, rounds = (2000, 3) if quick else (20_000, 7)
     for group, snippets, most in GROUPS:
-        ratios = {name: _ratio(report, name, body, n, rounds) for name, body in snippets.items()}
-        figure = Figure(ratios.values())
+        ratios = {name: _ratios(report, name, body, n, rounds) for name, body in snippets.items()}
+        figure = Figure(ratio for ratio, _ in ratios.values())
         what = f"{group} ÷ bare lupa, median of {len(ratios)} kinds"
         report.row(what, f"{digits(figure.median)} ×", f"≤ {most:g} ×", figure.median <= most)
-        report.row("    " + ", ".join(ratios), ", ".join(digits(each) for each in ratios.values()) + " ×")
+        report.row("    " + ", ".join(ratios), ", ".join(digits(each) for each, _ in ratios.values()) + " ×")
+    report.row("one function ÷ bare lupa (in brackets: bare lupa under the hook alone)", "")
+    for name, (there, call, most, share) in FUNCTIONS.items():
+        body = f"local r {there} for i = 1, n do {call} end return 1"
+        ratio, hook = _ratios(report, name, body, n // share, rounds)
+        measured = f"{digits(ratio)} × ({digits(hook)})"
+        report.row(f"    {name}", measured, f"≤ {most:g} ×" if most else "", ratio <= most if most else None)
 
 
-def _ratio(report: Report, name: str, body: str, n: int, rounds: int) -> float:
-    bare = lupa.LuaRuntime(encoding=None).execute(f"return function(n) {body} end".encode())
-    sealed = _Sealed(body)
+def _ratios(report: Report, name: str, body: str, n: int, rounds: int) -> tuple[float, float]:
+    """What `body` takes in a sealed VM, and in bare lupa with the hook, each divided by what it takes in bare lupa."""
+    code = f"return function(n) {body} end".encode()
+    bare = lupa.LuaRuntime(encoding=None).execute(code)
+    hooked_runtime = lupa.LuaRuntime(encoding=None)
+    hooked_runtime.execute(HOOK)
+    hooked, sealed = hooked_runtime.execute(code), _Sealed(body)
     report.expect(bare(n) == sealed(n), f"{name}: another result than bare lupa's")
-    times: dict[Any, list[float]] = {bare: [], sealed: []}
+    times: dict[Any, list[float]] = {bare: [], hooked: [], sealed: []}
     for _ in range(rounds):
         for act, taken in times.items():
             began = time.process_time()
             act(n)
             taken.append(time.process_time() - began)
-    return Figure(times[sealed]).median / Figure(times[bare]).median
+    base = Figure(times[bare]).median
+    return Figure(times[sealed]).median / base, Figure(times[hooked]).median / base

@@ -43,12 +43,14 @@ function K.later(t, name, file)
   end
 end
 K.libs = {}
+local hook
+function K.look() if hook then hook() end end
 real = {string = string, table = table, utf8 = utf8}
 function limited(seconds, f, ...) -- pcall under a CPU hook; then the longest time between two hooks
   local clock, gap = os.clock, 0
   local start = clock()
   local last = start
-  local function hook()
+  function hook()
     local now = clock()
     if now - last > gap then gap = now - last end
     last = now
@@ -57,6 +59,7 @@ function limited(seconds, f, ...) -- pcall under a CPU hook; then the longest ti
   debug.sethook(hook, "", 1000)
   local ok, why = pcall(f, ...)
   debug.sethook()
+  hook = nil
   local now = clock()
   if now - last > gap then gap = now - last end
   return ok, tostring(why), now - start, gap

@@ -29,8 +29,7 @@ import msgspec
 from luahost.errors import ConfigError
 from luahost.gate.constraints import KINDS
 from luahost.gate.grants import Grant
-from luahost.ops.llm.prices import Price
-from luahost.ops.llm.providers import PROVIDERS, Provider
+from luahost.ops.llm.providers import PROVIDERS, Price, Provider
 from luahost.ops.mcp.settings import McpServer
 from luahost.transport.settings import Deadlines, TransportSettings
 from luahost.values import SOURCE_BYTES, Limits, Source, nearest, parse_size

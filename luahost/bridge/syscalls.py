@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from luahost.errors import HostFault
-from luahost.ops import approval, caps, clock, documents, evaluate, events, exec, http, modules
+from luahost.ops import caps, clock, documents, evaluate, events, exec, http, modules
 from luahost.ops.children import calls as children
 from luahost.ops.children import spawning
 from luahost.ops.files import calls as files
@@ -103,7 +103,7 @@ SYSCALLS: dict[str, Syscall] = {
         _open("sessions.condense", session_calls.CondenseArgs, session_calls.condense),
         _open("clock.now", None, clock.now),
         _open("clock.sleep", float, clock.sleep),
-        _open("request_capability", approval.CapabilityArgs, approval.request_capability),
+        _open("request_capability", caps.CapabilityArgs, caps.request_capability),
         _open("caps", None, caps.caps),
         _open("can", caps.CanArgs, caps.can),
         _open("pwd", None, files.pwd),

@@ -3,36 +3,24 @@
 The approver is the host's. It hears what will be done, to the letter, and answers once, for a time, or no; the call
 waits where it is and goes on with just the arguments that were shown. A no is a value for the script and ends
 nothing. Where nobody can be asked, nobody answers in time, or the approver fails, the answer is no.
-
-orcs.request_capability asks the same approver for a grant, below a ceiling that the host set when it loaded the
-script.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import trio
 
-from luahost.errors import ConfigError
-from luahost.gate.constraints import KINDS
 from luahost.gate.grants import Grant
 from luahost.gate.rules import Refusal
-from luahost.ops import results
-from luahost.ops.results import Result
-from luahost.values import nearest
-
-if TYPE_CHECKING:
-    from luahost.ops.world import Share
 
 _log = logging.getLogger("luahost.approval")
 
-MAX_WORDS = 500
-"""Of a script's reason."""
+MAX_REASON_CHARS = 500
+"""Of an approver's words, and of a script's."""
 
 
 class ApprovalRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,61 +119,4 @@ class Approvals:
 
 
 def _no(request: ApprovalRequest, why: str, *, kind: str = "approval_denied") -> Refusal:
-    return Refusal(kind=kind, message=f"{request.kind} denied: {why[:MAX_WORDS]}", rule=kind)
-
-
-# ── orcs.request_capability ─────────────────────────────────────────────────────────────────────────────
-
-
-class CapabilityArgs(msgspec.Struct, frozen=True):
-    kind: str
-    constraints: dict[str, Any] = {}
-    reason: str = ""
-
-
-async def request_capability(share: Share, args: CapabilityArgs) -> Result:
-    """{ok, kind, grant}: a grant of this kind, below the host's ceiling, if the approver says so."""
-    if args.kind not in KINDS:
-        return results.invalid("kind", f"one of {', '.join(KINDS)} expected{nearest(args.kind, KINDS)}")
-    ceiling: Grant | None = share.ceiling.get(args.kind)
-    if ceiling is None:
-        message = f"{args.kind} denied: the host set no ceiling for it, so it cannot be asked for"
-        return _audited(share, args, Refusal(kind="permission_denied", message=message, rule="ceiling"))
-    try:
-        wanted = ceiling.attenuate(**args.constraints)
-    except (ConfigError, TypeError) as error:
-        text = error.message if isinstance(error, ConfigError) else str(error)
-        if isinstance(error, ConfigError) and error.kind == "capability_widening":
-            return _audited(share, args, Refusal(kind=error.kind, message=text, rule="ceiling"))
-        return results.invalid("constraints", text)
-    data = msgspec.json.encode([args.kind, args.constraints], order="deterministic")
-    request = ApprovalRequest(
-        vm=share.program.name,
-        kind=args.kind,
-        action="request_capability",
-        about={"grant": str(wanted)},
-        args=args.constraints,
-        args_sha256=hashlib.sha256(data).hexdigest(),
-        reason=args.reason[:MAX_WORDS],
-    )
-    answer = await share.approvals.ask(request)
-    if isinstance(answer, Refusal):
-        return _audited(share, args, answer)
-    if isinstance(answer, AllowFor):
-        wanted = wanted.attenuate(expires_in_s=min(answer.ttl_s, wanted.constraints.expires_in_s or answer.ttl_s))
-    elif wanted.constraints.max_calls is None:
-        wanted = wanted.attenuate(max_calls=1)  # once is one call
-    share.program.grant(wanted)  # type: ignore[attr-defined]
-    share.audit(capability=args.kind, action="request_capability", rule="approved", grant=str(wanted))
-    return {"ok": True, "kind": args.kind, "grant": str(wanted)}
-
-
-def _audited(share: Share, args: CapabilityArgs, refusal: Refusal) -> Result:
-    share.audit(
-        capability=args.kind,
-        action="request_capability",
-        decision="deny",
-        rule=refusal.rule,
-        error_kind=refusal.kind,
-    )
-    return results.refused(args.kind, refusal)
+    return Refusal(kind=kind, message=f"{request.kind} denied: {why[:MAX_REASON_CHARS]}", rule=kind)

@@ -1,24 +1,31 @@
-"""What a VM holds, told to itself: orcs.caps() and orcs.can(kind, detail). Ungated, read-only."""
+"""What a VM holds, told to itself, and the asking for more: orcs.caps, can, request_capability. All ungated.
+
+Only request_capability changes anything, and only what the host's approver says and its ceiling allows.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import msgspec
 
+from luahost.errors import ConfigError
 from luahost.gate.constraints import KINDS
 from luahost.gate.grants import Grant
 from luahost.gate.permits import Action
 from luahost.gate.policy import Refusal, judge, no_grant, short
 from luahost.ops import exec, http, results
+from luahost.ops.approval import MAX_REASON_CHARS, AllowFor, ApprovalRequest
 from luahost.ops.children import spawning
 from luahost.ops.files import calls as files
 from luahost.ops.llm import plan as llm_plan
 from luahost.ops.mcp import calls as mcp
 from luahost.ops.results import Result
 from luahost.ops.world import Share
+from luahost.values import nearest
 
 WISHES: dict[str, Callable[[Share, dict[str, Any]], Action | Result]] = {
     "llm": llm_plan.wish,
@@ -83,3 +90,60 @@ def _describe(grant: Grant, now_s: float) -> dict[str, Any]:
     if expires is not None:
         described["expires_in"] = max(0.0, expires - now_s)
     return described
+
+
+# ── asking for more ─────────────────────────────────────────────────────────────────────────────────────
+
+
+class CapabilityArgs(msgspec.Struct, frozen=True):
+    kind: str
+    constraints: dict[str, Any] = {}
+    reason: str = ""
+
+
+async def request_capability(share: Share, args: CapabilityArgs) -> Result:
+    """{ok, kind, grant}: a grant of this kind, if the approver says so, below what the host set as its ceiling."""
+    if args.kind not in KINDS:
+        return results.invalid("kind", f"one of {', '.join(KINDS)} expected{nearest(args.kind, KINDS)}")
+    ceiling = share.ceiling.get(args.kind)
+    if ceiling is None:
+        message = f"{args.kind} denied: the host set no ceiling for it, so it cannot be asked for"
+        return _audited(share, args, Refusal(kind="permission_denied", message=message, rule="ceiling"))
+    try:
+        wanted = ceiling.attenuate(**args.constraints)
+    except (ConfigError, TypeError) as error:
+        text = error.message if isinstance(error, ConfigError) else str(error)
+        if isinstance(error, ConfigError) and error.kind == "capability_widening":
+            return _audited(share, args, Refusal(kind=error.kind, message=text, rule="ceiling"))
+        return results.invalid("constraints", text)
+    data = msgspec.json.encode([args.kind, args.constraints], order="deterministic")
+    request = ApprovalRequest(
+        vm=share.program.name,
+        kind=args.kind,
+        action="request_capability",
+        about={"grant": str(wanted)},
+        args=args.constraints,
+        args_sha256=hashlib.sha256(data).hexdigest(),
+        reason=args.reason[:MAX_REASON_CHARS],
+    )
+    answer = await share.approvals.ask(request)
+    if isinstance(answer, Refusal):
+        return _audited(share, args, answer)
+    if isinstance(answer, AllowFor):
+        wanted = wanted.attenuate(expires_in_s=min(answer.ttl_s, wanted.constraints.expires_in_s or answer.ttl_s))
+    elif wanted.constraints.max_calls is None:
+        wanted = wanted.attenuate(max_calls=1)  # once is one call
+    share.program.grant(wanted)
+    share.audit(capability=args.kind, action="request_capability", rule="approved", grant=str(wanted))
+    return {"ok": True, "kind": args.kind, "grant": str(wanted)}
+
+
+def _audited(share: Share, args: CapabilityArgs, refusal: Refusal) -> Result:
+    share.audit(
+        capability=args.kind,
+        action="request_capability",
+        decision="deny",
+        rule=refusal.rule,
+        error_kind=refusal.kind,
+    )
+    return results.refused(args.kind, refusal)

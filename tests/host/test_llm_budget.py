@@ -13,7 +13,8 @@ from trio_tests import echo_config, in_trio
 
 from luahost import Config, Grant, Host, Provider, Source
 from luahost.gate.ledger import Bucket, Ledger
-from luahost.ops.llm.prices import Price, cost_usd, microusd
+from luahost.ops.llm.prices import cost_usd, microusd
+from luahost.ops.llm.providers import Price
 from luahost.testing import EchoModel
 from luahost.wire.events import Usage
 

@@ -33,7 +33,6 @@ from luahost.wire.messages import (
     Options,
     TextBlock,
     Tool,
-    ToolResultBlock,
 )
 from luahost.wire.wires import Decoder, Exchange
 
@@ -95,7 +94,7 @@ def _user_turn(session: Session, args: LlmArgs, images: list[ImageBlock]) -> Mes
     unknown = [each.id for each in given if each.id not in asked]
     if unknown:
         return results.invalid("tool_results", f"no call {unknown[0][:80]!r} is waiting in session {session.id!r}")
-    blocks += [ToolResultBlock(each.id, each.content, each.is_error) for each in given]
+    blocks += [each.block() for each in given]
     blocks += images
     if not blocks:
         return Message("user", args.prompt or "")

@@ -16,6 +16,7 @@ from luahost.ops import results
 from luahost.ops.llm import pictures
 from luahost.ops.llm.pictures import Picture
 from luahost.ops.results import Result
+from luahost.ops.sessions.calls import ToolResult
 from luahost.ops.sessions.dump import valid_id
 from luahost.values import nearest
 from luahost.wire.messages import EFFORTS, THINKING, Cache, Tool
@@ -50,14 +51,6 @@ _NEVER_BODY = re.compile(
 
 _HOLDS_LIMITS = re.compile("generation_?config|options", re.I)
 """Members in which luahost itself writes what the gate has judged: they are added to, never replaced."""
-
-
-class ToolResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The answer to an intent: {id, content, is_error}."""
-
-    id: str
-    content: str
-    is_error: bool = False
 
 
 class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

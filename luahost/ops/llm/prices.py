@@ -9,46 +9,16 @@ from __future__ import annotations
 
 import math
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import msgspec
-
-from luahost.errors import ConfigError
+from luahost.ops.llm.providers import Provider
 from luahost.wire.events import Usage
 
-if TYPE_CHECKING:
-    from luahost.ops.llm.providers import Provider
-
 MICRO = 1_000_000
-"""Millionths of a dollar in a dollar; also tokens in the unit prices are quoted in."""
+"""Millionths of a dollar in a dollar."""
 
 _IDS = {"gemini": "google", "xai": "x-ai"}
 """Our names of providers that the table spells otherwise."""
-
-
-class Price(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """US dollars for a million tokens. cache_read and cache_write: as input, where they are not said."""
-
-    input: float
-    output: float
-    cache_read: float | None = None
-    cache_write: float | None = None
-
-    def __post_init__(self) -> None:
-        for name in self.__struct_fields__:
-            value = getattr(self, name)
-            if value is not None and not 0 <= value < 1e6:
-                raise ConfigError(f"price.{name}: US dollars for a million tokens expected, got {value!r}")
-
-    def of(self, usage: Usage) -> float:
-        read, write = usage.cache_read or 0, usage.cache_write or 0
-        fresh = max(0, (usage.input or 0) - read - write)
-        return (
-            fresh * self.input
-            + read * (self.input if self.cache_read is None else self.cache_read)
-            + write * (self.input if self.cache_write is None else self.cache_write)
-            + (usage.output or 0) * self.output
-        ) / MICRO
 
 
 def cost_usd(provider: Provider, model: str, usage: Usage) -> float | None:

@@ -13,12 +13,37 @@ import msgspec
 
 from luahost.errors import ConfigError
 from luahost.gate.hosts import Origin, parse_base_url
-from luahost.ops.llm.prices import Price
 from luahost.transport.settings import Deadlines
 from luahost.values import nearest
+from luahost.wire.events import Usage
 from luahost.wire.models import SHIPPED, Models
 from luahost.wire.retry import RetryPolicy
 from luahost.wire.wires import NAMES, Wire, wire
+
+
+class Price(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """US dollars for a million tokens. cache_read and cache_write: as input, where they are not said."""
+
+    input: float
+    output: float
+    cache_read: float | None = None
+    cache_write: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < 1e6:
+                raise ConfigError(f"price.{name}: US dollars for a million tokens expected, got {value!r}")
+
+    def of(self, usage: Usage) -> float:
+        read, write = usage.cache_read or 0, usage.cache_write or 0
+        fresh = max(0, (usage.input or 0) - read - write)
+        return (
+            fresh * self.input
+            + read * (self.input if self.cache_read is None else self.cache_read)
+            + write * (self.input if self.cache_write is None else self.cache_write)
+            + (usage.output or 0) * self.output
+        ) / 1e6
 
 
 class Provider(msgspec.Struct, frozen=True, kw_only=True):

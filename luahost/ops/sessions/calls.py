@@ -43,17 +43,20 @@ class LoadArgs(msgspec.Struct, frozen=True):
     opts: LoadOptions = LoadOptions()
 
 
-class Answer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """{id, content, is_error} of one call."""
+class ToolResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The answer to a call of the model's, as scripts give it: {id, content, is_error}."""
 
     id: str
     content: str
     is_error: bool = False
 
+    def block(self) -> ToolResultBlock:
+        return ToolResultBlock(self.id, self.content, self.is_error)
+
 
 class AnswerArgs(msgspec.Struct, frozen=True):
     session_id: str
-    tool_results: list[Answer]
+    tool_results: list[ToolResult]
 
 
 class IdArgs(msgspec.Struct, frozen=True):
@@ -131,8 +134,7 @@ def load(share: Share, args: LoadArgs) -> Result:
 @_told
 def answer(share: Share, args: AnswerArgs) -> Result:
     """Stores the results of calls that the model will not be asked about again."""
-    given = [ToolResultBlock(each.id, each.content, each.is_error) for each in args.tool_results]
-    return {"ok": share.sessions.answer(args.session_id, given)}
+    return {"ok": share.sessions.answer(args.session_id, [each.block() for each in args.tool_results])}
 
 
 @_told

@@ -132,7 +132,7 @@ def test_it_ends_with_stdin_and_with_a_signal_and_leaves_nothing(here: Path) -> 
             process.stdin.close()
         else:
             process.send_signal(number)
-        assert process.wait(10) == (0 if number is None else 128 + number)
+        assert process.wait(30) == (0 if number is None else 128 + number)
         out = process.stdout.read()
         assert all(json.loads(line)["jsonrpc"] == "2.0" for line in out.splitlines()), "nothing but the protocol"
         assert below and wait_gone(below) == []

@@ -6,7 +6,7 @@
 local K = ...
 local type, error, rawget, setmetatable = K.raw.base.type, K.raw.base.error, K.raw.base.rawget, K.raw.base.setmetatable
 local next, array = K.raw.base.next, K.values.array
-local call, encode, orcs, invalid = K.call, K.encode, K.orcs, K.invalid
+local call, encode, orcs = K.call, K.encode, K.orcs
 local expect, expect_options = K.expect, K.expect_options
 
 -- What cannot leave the VM is an answer too: the caller asked something of a child.
@@ -74,9 +74,7 @@ function methods.status(self) return ask("child.status", { id = id_of(self, "sta
 
 function orcs.spawn_child(spec)
   expect(spec, "table", 1, "spawn_child")
-  local encoded, message, field = encode(spec)
-  if not encoded then return invalid(message, field) end
-  return handle(call("spawn_child", encoded))
+  return handle(K.ask("spawn_child", spec))
 end
 
 -- The handle of a child, or of one below it: orcs.child("worker/helper").

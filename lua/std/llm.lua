@@ -9,7 +9,7 @@ local K = ...
 local type, error, next, pcall = K.raw.base.type, K.raw.base.error, K.raw.base.next, K.pcall
 local rawget, rawequal, NULL = K.raw.base.rawget, K.raw.base.rawequal, K.values.NULL
 local running, tointeger = K.raw.coroutine.running, K.raw.math.tointeger
-local invalid, expect_options = K.invalid, K.expect_options
+local invalid, expect, expect_options = K.invalid, K.expect, K.expect_options
 local call, encode, orcs, streaming = K.call, K.encode, K.orcs, K.streaming
 
 -- ── callbacks ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -113,9 +113,8 @@ end
 
 function orcs.llm(prompt, opts)
   expect_options(opts, 2, "llm")
-  if type(prompt) ~= "string" and not (prompt == nil and opts and rawget(opts, "tool_results") ~= nil) then
-    error("bad argument #1 to 'llm' (string expected, got " .. (prompt == nil and "no value" or type(prompt)) .. ")", 2)
-  end
+  local answers = prompt == nil and opts and rawget(opts, "tool_results") ~= nil
+  if not answers then expect(prompt, "string", 1, "llm") end
   return ask(prompt, opts)
 end
 
@@ -124,9 +123,7 @@ function K.ask_apart(prompt, opts) return ask(prompt, opts, true) end
 local function ask_about(name)
   return function(opts)
     expect_options(opts, 1, name)
-    local args, message, field = encode({ opts = opts or {} })
-    if not args then return invalid(message, field) end
-    return call(name, args)
+    return K.ask(name, { opts = opts or {} })
   end
 end
 

@@ -4,7 +4,7 @@
 -- module under another's name. A strand that wants what another is just loading waits for it.
 
 local K = ...
-local type, error, setmetatable = K.raw.base.type, K.raw.base.error, K.raw.base.setmetatable
+local error, setmetatable, expect = K.raw.base.error, K.raw.base.setmetatable, K.expect
 local call, encode, compile, find, strands = K.call, K.encode, K.compile, K.raw.string.find, K.strands
 
 local loaded = {}
@@ -17,9 +17,7 @@ local LOADING = {
 }
 
 function K.globals.require(name)
-  if type(name) ~= "string" then
-    error("bad argument #1 to 'require' (string expected, got " .. (name == nil and "no value" or type(name)) .. ")", 2)
-  end
+  expect(name, "string", 1, "require")
   if loaded[name] ~= nil then return loaded[name] end
   if #name > 200 or not find(name, "^[%w_-]+%f[^%w_-]") or find(name, "[^%w_.-]") or find(name, "..", 1, true) or find(name, "%.$") then
     error("module name not allowed: use letters, digits, _ and - with single dots between", 2)

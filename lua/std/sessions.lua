@@ -6,7 +6,7 @@
 
 local K = ...
 local next, type, tostring = K.raw.base.next, K.raw.base.type, K.tostring
-local call, encode, orcs = K.call, K.encode, K.orcs
+local call, encode, ask, orcs = K.call, K.encode, K.ask, K.orcs
 local invalid, expect, expect_options = K.invalid, K.expect, K.expect_options
 
 local sessions = {}
@@ -17,9 +17,7 @@ local function verb(op, name, takes_options)
   return function(id, opts)
     expect(id, "string", 1, name)
     if takes_options then expect_options(opts, 2, name) end
-    local args, message, field = encode({ id = id, opts = takes_options and (opts or {}) or nil })
-    if not args then return invalid(message, field) end
-    return call(op, args)
+    return ask(op, { id = id, opts = takes_options and (opts or {}) or nil })
   end
 end
 
@@ -32,18 +30,13 @@ sessions.trim = verb("sessions.trim", "trim", true)
 -- → JSON text; {full=true} keeps usage and times too, {ids={…}} takes some only
 function sessions.dump(opts)
   expect_options(opts, 1, "llm_dump_sessions")
-  if opts == nil then return call("sessions.dump", "\xc0") end
-  local args, message, field = encode({ opts = opts })
-  if not args then return invalid(message, field) end
-  return call("sessions.dump", args)
+  return ask("sessions.dump", opts and { opts = opts })
 end
 
 function sessions.load(json, opts)
   expect(json, "string", 1, "llm_load_sessions")
   expect_options(opts, 2, "llm_load_sessions")
-  local args, message, field = encode({ json = json, opts = opts or {} })
-  if not args then return invalid(message, field) end
-  return call("sessions.load", args)
+  return ask("sessions.load", { json = json, opts = opts or {} })
 end
 
 orcs.llm_dump_sessions, orcs.llm_load_sessions = sessions.dump, sessions.load
@@ -90,10 +83,8 @@ function sessions.compact(id, opts)
       error_kind = "invalid_response", retryable = true, usage = said.usage, detail = { partial = said.content },
     }
   end
-  local args, message, field =
-    encode({ id = id, count = older.count, prefix_sha256 = older.prefix_sha256, summary = said.content })
-  if not args then return invalid(message, field) end
-  local done = call("sessions.condense", args)
+  local done =
+    ask("sessions.condense", { id = id, count = older.count, prefix_sha256 = older.prefix_sha256, summary = said.content })
   done.summary_usage, done.attempts, done.model = said.usage, said.attempts, said.model
   if done.ok then
     done.compacted, done.summary, done.removed = true, said.content, older.count

@@ -111,9 +111,7 @@ local function section(lines, t, path, depth)
 end
 
 function K.orcs.toml_encode(value)
-  if type(value) ~= "table" then
-    error("bad argument #1 to 'toml_encode' (table expected, got " .. (value == nil and "no value" or type(value)) .. ")", 2)
-  end
+  K.expect(value, "table", 1, "toml_encode")
   local ok, why = K.pcall(function()
     local lines = {}
     if size_of(value) then refuse("a table with names expected, got a list") end

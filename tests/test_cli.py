@@ -22,7 +22,7 @@ import pytest
 from command import COMMAND, config_for, descendants, environment, luahost, said, start, wait_gone
 from servers import FaultServer, html_instead_of_json, unused_port
 
-from luahost.cli import asking, given, main
+from luahost.cli import checking, given, main
 from luahost.errors import WorldError
 from luahost.testing import EchoModel
 from luahost.worker.check import names_of_orcs
@@ -281,7 +281,7 @@ def test_a_bug_of_ours_is_one_line_and_70(
     def broken(script: str) -> str:
         raise RuntimeError("two\nlines")
 
-    monkeypatch.setattr(asking, "check", broken)
+    monkeypatch.setattr(checking, "check", broken)
     assert main(["check", "x.lua"]) == 70
     assert capsys.readouterr().err == "luahost: internal error: RuntimeError: two\\nlines; --debug shows where\n"
 

@@ -6,7 +6,7 @@
 
 local K = ...
 local type, next, rawget, rawequal = K.raw.base.type, K.raw.base.next, K.raw.base.rawget, K.raw.base.rawequal
-local setmetatable, error = K.raw.base.setmetatable, K.raw.base.error
+local setmetatable = K.raw.base.setmetatable
 local math_type, huge = K.raw.math.type, K.raw.math.huge
 local pack, unpack, byte, sub, char = K.raw.string.pack, K.raw.string.unpack, K.raw.string.byte, K.raw.string.sub, K.raw.string.char
 local concat, utf8_len = K.raw.table.concat, K.raw.utf8.len

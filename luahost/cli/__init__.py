@@ -133,9 +133,9 @@ def check(script: str) -> int:
 
     What a script does with orcs under another name cannot be read off its text; the gate decides in any case.
     """
-    from luahost.cli import asking
+    from luahost.cli import checking
 
-    click.echo(asking.check(script))
+    click.echo(checking.check(script))
     return 0
 
 
@@ -196,7 +196,7 @@ def examine(json_: bool) -> int:
 @debug_option
 def providers(config_file: str | None, ping: bool) -> int:
     """Lists the providers: wire, URL, whether the key is there (never the key), whether the server is."""
-    from luahost.cli import asking
+    from luahost.cli import listing
 
-    asking.providers(config_file, ping=ping)
+    listing.providers(config_file, ping=ping)
     return 0

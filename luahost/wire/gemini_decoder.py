@@ -18,7 +18,7 @@ gemini_frames', an error's meaning failures'. Sources: LLM_WIRE.md §2.3 W23–W
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from hashlib import blake2b
 from typing import Any
 
@@ -36,7 +36,7 @@ from luahost.wire.gemini_frames import (
 )
 from luahost.wire.lenient import any_json, is_cut
 from luahost.wire.messages import ImageBlock, State, TextBlock, ThinkingBlock
-from luahost.wire.sse import BOM, MAX_EVENT_BYTES, SSEEvent
+from luahost.wire.sse import BOM, SSEEvent
 from luahost.wire.streamed import Streamed
 from luahost.wire.tool_calls import Fragment, ToolCalls
 
@@ -44,29 +44,10 @@ _BARE_JSON = re.compile(rb"[\r\n][\[{]")  # no field of an event stream begins s
 
 
 class Decoder(Streamed):
-    """One answer: `feed` its bytes until `ended`, `close` at their end. Never raises, ends exactly once.
+    """One answer; see Streamed. After the finish reason it is `answered`, and waits for the usage."""
 
-    `answered`: the finish reason came; all that can still come is the usage.
-    """
-
-    def __init__(
-        self,
-        *,
-        status: int,
-        content_type: str,
-        headers: Mapping[str, str],
-        model: str,
-        now_s: float | None = None,
-        max_bytes: int = MAX_EVENT_BYTES,
-    ) -> None:
-        super().__init__(
-            status=status,
-            content_type=content_type,
-            headers=headers,
-            model=model,
-            now_s=now_s,
-            max_bytes=max_bytes,
-        )
+    def __init__(self, **exchange: Any) -> None:
+        super().__init__(**exchange)
         self._objects: Objects | None = None
         self._line_begins = True  # the next byte of the stream opens a line
         self._seen = blake2b(digest_size=6)  # of the frames: names the answer when the server does not

@@ -11,6 +11,7 @@ The floors; imports only go down:
     program/  a loaded script as Python sees it: calls, signals, children, its end
     bridge/   THE table of what scripts can ask for, the way of each call, the audit
     world     ops/ (the acts, by capability)  transport/ (HTTP)  workers/ (the processes, from outside)
+              pace (how long a pass of the event loop may take)
     engines   vm/ (Lua)  gate/ (grants)  wire/ (model servers); pure, and each knows only itself
     words     values  standing  errors
 

@@ -132,7 +132,7 @@ def _facts(model: str, dialect: Dialect) -> models.Claude:
     return (dialect.facts or models.SHIPPED.anthropic).facts(model)
 
 
-# -- turns
+# ── turns ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _turns(conversation: Conversation, facts: models.Claude) -> tuple[list[Any], list[dict[str, Any]]]:
@@ -222,7 +222,7 @@ def _id(id: str) -> str:
     return f"{re.sub(r'[^A-Za-z0-9_-]', '_', id)[:40]}_{digest}"
 
 
-# -- tools and caches
+# ── tools and caches ────────────────────────────────────────────────────────────────────────────────────
 
 
 def _in_order(tools: list[Tool], cache: Cache | None) -> list[Tool]:

@@ -77,7 +77,7 @@ class Decoder(Streamed):
         else:
             self._fail("invalid_response", f"the answer holds no content: {failures.excerpt(text, 200)}", out)
 
-    # -- events
+    # ── events ──────────────────────────────────────────────────────────────────────────────────────────
 
     def _events(self, events: Iterable[SSEEvent], out: list[Event], *, cut: bool = False) -> None:
         for event in events:
@@ -192,7 +192,7 @@ class Decoder(Streamed):
         self._stop_sequence = said.stop_sequence or self._stop_sequence
         self._details = said.stop_details or self._details
 
-    # -- ends
+    # ── ends ────────────────────────────────────────────────────────────────────────────────────────────
 
     def _conclude(self, out: list[Event]) -> None:
         for index in list(self._open):

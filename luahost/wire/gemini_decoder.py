@@ -64,7 +64,7 @@ class Decoder(Streamed):
     def answered(self) -> bool:
         return self._reason is not None
 
-    # -- bytes
+    # ── bytes ───────────────────────────────────────────────────────────────────────────────────────────
 
     @property
     def _framed(self) -> bool:
@@ -108,7 +108,7 @@ class Decoder(Streamed):
         elif not self.ended:
             self._fail("invalid_response", f"the answer holds no candidates: {failures.excerpt(text, 200)}", out)
 
-    # -- frames
+    # ── frames ──────────────────────────────────────────────────────────────────────────────────────────
 
     def _events(self, events: Iterable[SSEEvent], out: list[Event], *, cut: bool = False) -> None:
         """`cut`: they were flushed by the end of the stream, so half a frame is no wonder."""
@@ -227,7 +227,7 @@ class Decoder(Streamed):
             self.started_content = self._called = True
         out += calls
 
-    # -- ends
+    # ── ends ────────────────────────────────────────────────────────────────────────────────────────────
 
     def _conclude(self, out: list[Event]) -> None:
         """The server said that it is done: how did it go?"""

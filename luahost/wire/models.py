@@ -195,7 +195,7 @@ class Models:
 
 SHIPPED = Models()
 
-# -- levels of thinking, as every wire reads them
+# ── levels of thinking, as every wire reads them ────────────────────────────────────────────────────────
 
 
 def level_of(tokens: int) -> str:

@@ -97,7 +97,7 @@ class Decoder(Endings):
         """Never without the end: the line that says `done` brings the usage too."""
         return self.ended
 
-    # -- bytes
+    # ── bytes ───────────────────────────────────────────────────────────────────────────────────────────
 
     def feed(self, data: bytes) -> list[Event]:
         out: list[Event] = []
@@ -154,7 +154,7 @@ class Decoder(Endings):
         whole, self._held, self._held_bytes = b"".join(self._held), [], 0
         return whole
 
-    # -- lines
+    # ── lines ───────────────────────────────────────────────────────────────────────────────────────────
 
     def _line(self, line: bytes, out: list[Event]) -> bool:
         """Whether it was JSON, or blank."""

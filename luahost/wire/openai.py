@@ -97,7 +97,7 @@ def encode(conversation: Conversation, options: Options, *, dialect: Dialect) ->
     return post(path, body | fields, options, dropped)
 
 
-# -- turns
+# ── turns ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _message(message: Message, dialect: Dialect, dropped: list[Dropped]) -> list[dict[str, Any]]:
@@ -184,7 +184,7 @@ def _own(block: ThinkingBlock | ToolUseBlock, dialect: Dialect) -> dict[str, Any
     return {name: value for name, value in state.items() if name in dialect.echoes}
 
 
-# -- tools and caches
+# ── tools and caches ────────────────────────────────────────────────────────────────────────────────────
 
 
 def _offer(  # noqa: PLR0917 - what the body's tools are made of

@@ -59,7 +59,7 @@ class Decoder(Streamed):
     def answered(self) -> bool:
         return self._reason is not None
 
-    # -- frames
+    # ── frames ──────────────────────────────────────────────────────────────────────────────────────────
 
     def _read_body(self, text: bytes, dropped: bool, out: list[Event]) -> None:
         try:
@@ -203,7 +203,7 @@ class Decoder(Streamed):
             out.append(Keep(ThinkingBlock("".join(self._thoughts), state)))
         self._details, self._wants_back, self._thoughts = Details(), False, []
 
-    # -- ends
+    # ── ends ────────────────────────────────────────────────────────────────────────────────────────────
 
     def _conclude(self, out: list[Event]) -> None:
         stop, kind = finish_meaning(self._reason)

@@ -95,7 +95,7 @@ def _decide(options: Options, facts: models.Gpt, dialect: Dialect) -> tuple[dict
     return fields, dropped
 
 
-# -- items
+# ── items ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _items(message: Message, dialect: Dialect) -> Iterator[dict[str, Any]]:
@@ -137,7 +137,7 @@ def _assistant(blocks: Sequence[Block], dialect: Dialect) -> Iterator[dict[str, 
             yield {"type": "function_call", "call_id": id, "name": block.name, "arguments": arguments}
 
 
-# -- tools
+# ── tools ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _tool(tool: Tool) -> dict[str, Any]:

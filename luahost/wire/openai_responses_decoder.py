@@ -108,7 +108,7 @@ class Decoder(Streamed):
         self._kept_bytes = 0
         self._usage: Usage | None = None
 
-    # -- frames
+    # ── frames ──────────────────────────────────────────────────────────────────────────────────────────
 
     def _read_body(self, text: bytes, dropped: bool, out: list[Event]) -> None:
         try:
@@ -177,7 +177,7 @@ class Decoder(Streamed):
             self._id = said.id or ""
             out.append(Start(said.model or self._model, self._id))
 
-    # -- items
+    # ── items ───────────────────────────────────────────────────────────────────────────────────────────
 
     def _item(self, frame: Frame) -> _Item:
         """The one a delta belongs to: by its id, its place, or the newest."""
@@ -292,7 +292,7 @@ class Decoder(Streamed):
             self._kept_bytes += len(text) + 64
             out.append(Refusal(text))
 
-    # -- ends
+    # ── ends ────────────────────────────────────────────────────────────────────────────────────────────
 
     def _conclude_with(self, response: Response, out: list[Event]) -> None:
         """The server said that it is done: how did it go?"""

@@ -119,7 +119,7 @@ class Streamed(Endings):
         else:
             self._garbage(text, out)
 
-    # -- the wire's own
+    # ── the wire's own ──────────────────────────────────────────────────────────────────────────────────
 
     def _events(self, events: Iterable[SSEEvent], out: list[Event], *, cut: bool = False) -> None:
         """`cut`: they were flushed by the end of the stream, so half a frame is no wonder."""

@@ -27,21 +27,19 @@ local PROBE_BYTES = 500000
 
 -- ---- which way ----------------------------------------------------------------------------------------------------------
 
-local probe_s, probe_src, probe_r, probe_answer
-
 -- Is no run of cls in s longer than r?
 local function short_runs(s, cls, r)
-  if probe_s == s and probe_src == cls.src and probe_r == r then return probe_answer end
-  local set = sub(cls.src, 1, 1) == "[" and cls.src or "[" .. cls.src .. "]"
-  local run = rep(cls.src, r)
-  local answer = not (find(s, "%f" .. set .. run) or cls.has[0] and find(s, "^" .. run))
-  probe_s, probe_src, probe_r, probe_answer = #s < 300000 and s or nil, cls.src, r, answer
-  return answer
+  local probe = cls.probe
+  if not probe or cls.probe_r ~= r then
+    local set = sub(cls.src, 1, 1) == "[" and cls.src or "[" .. cls.src .. "]"
+    probe = "%f" .. set .. rep(cls.src, r)
+    cls.probe, cls.probe_r = probe, r
+  end
+  return not (find(s, probe) or cls.has[0] and find(s, "^" .. rep(cls.src, r)))
 end
 
--- For n > info.search: can short runs save C?
-local function probed(info, s, n, all)
-  if n > PROBE_BYTES then return false end
+-- The longest run that C is quick with, for subjects of up to n bytes; 1 when there is none.
+local function longest_run_for(info, n, all)
   local bounds = info.bounds
   if not bounds then
     bounds = analyse(info.nodes, true)
@@ -50,12 +48,31 @@ local function probed(info, s, n, all)
   local poly = info.anchored and bounds.attempt or all and bounds.all or bounds.search
   local r = 1024
   while r >= 2 and value(poly, n + 1, r) > SLOW_NS do r = r // 2 end
-  if r < 2 then return false end
-  for at = 1, #info.nodes do
-    local node = info.nodes[at]
-    if node.class and node.q and node.q ~= "?" and not node.class.any and not short_runs(s, node.class, r) then return false end
+  return r
+end
+
+local last_s, answers, answered = nil, {}, 0 -- of one subject: pattern → whether probed; scripts search the same text again and again
+
+-- For n > info.search: can short runs save C?
+local function probed(info, s, n, all)
+  if n > PROBE_BYTES then return false end
+  if s ~= last_s or answered == 100 then last_s, answers, answered = s, {}, 0 end
+  local key = all and info.p or info
+  local answer = answers[key]
+  if answer == nil then
+    local size = 1024 -- the next power of two, so that few are asked for
+    while size < n do size = size * 2 end
+    local runs = all and "runs_of_all" or "runs"
+    local r = info[runs .. "_for"] == size and info[runs] or longest_run_for(info, size, all)
+    info[runs .. "_for"], info[runs] = size, r
+    answer = r >= 2
+    for at = 1, answer and #info.nodes or 0 do
+      local node = info.nodes[at]
+      if node.class and node.q and node.q ~= "?" and not node.class.any and not short_runs(s, node.class, r) then answer = false end
+    end
+    answers[key], answered = answer, answered + 1
   end
-  return true
+  return answer
 end
 
 -- 1: C's search (shorter than SLOW_NS), 2: C, one start at a time, 3: Lua.

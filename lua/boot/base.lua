@@ -11,15 +11,12 @@ local type, next, select, error, rawget, rawset = base.type, base.next, base.sel
 local rawequal = base.rawequal
 local getmetatable, setmetatable, tostring, raw_load = base.getmetatable, base.setmetatable, base.tostring, base.load
 local string_metatable, true_metatable = getmetatable(""), K.raw.debug.getmetatable
-local format, sub, gsub, find, match = K.raw.string.format, K.raw.string.sub, K.raw.string.gsub, K.raw.string.find, K.raw.string.match
-local concat, date, time = K.raw.table.concat, raw_os.date, raw_os.time
-local pcall, look = base.pcall, K.look
-local clock = raw_os.clock
+local format, sub = K.raw.string.format, K.raw.string.sub
+local date, time, clock = raw_os.date, raw_os.time, raw_os.clock
 
-local LOAD_BYTES = 64 * 1024     -- what load() compiles at most: the parser is quadratic, and no hook runs in it
-local MAIN_BYTES = 256 * 1024    -- the same for a script or a module
+local LOAD_BYTES = 64 * 1024     -- beyond, the words that make the parser quadratic are counted
+local MAIN_BYTES = 256 * 1024    -- what a script or a module may have
 local MAIN_JUMPS = 20000         -- and, or, elseif, goto, break, :: in it, the quadratic ones
-local LOAD_JUMPS = 5000          -- the same for load(), which a script may call in a loop: 50 ms each
 
 -- ── read-only tables ────────────────────────────────────────────────────────────────────────────────
 
@@ -112,7 +109,7 @@ function G.setmetatable(t, mt)
   return (set_again(t, mt))
 end
 
-K.other_guards[G.setmetatable] = { "setmetatable", setmetatable, "nil or table" }
+K.other_guards = { [G.setmetatable] = { "setmetatable", setmetatable, "nil or table" } }
 
 function G.rawset(t, k, v)
   expect(t, "table", 1, "rawset")
@@ -140,29 +137,14 @@ end
 
 -- ── load ────────────────────────────────────────────────────────────────────────────────────────────
 
--- As Lua shows it: `=name` and `@name` as they are, a text as [string "its first line..."]; nothing unprintable.
-local function chunk_name(name)
-  local head = match(sub(name, 1, 80), "^[^\n]*")
-  return gsub(head, "%c", "?") .. (#head < #name and "\n" or "")
-end
-
--- Whether the text has more than `max` of the words that make the parser quadratic.
-local function has_jumps(text, max)
-  local _, jumps = gsub(text, "::", "")
-  for _, word in next, { "and", "or", "elseif", "goto", "break" } do
-    local _, n = gsub(text, "%f[%w_]" .. word .. "%f[^%w_]", "")
-    jumps = jumps + n
-  end
-  return jumps > max
-end
-
 -- Compiles text (never bytecode) to a function, or nil and Lua's message.
 function K.compile(text, name, env)
   if #text > MAIN_BYTES then
     return nil, format("%s is %d bytes long; a script or module may have %d", name, #text, MAIN_BYTES)
   end
   if #text > LOAD_BYTES then
-    if has_jumps(text, MAIN_JUMPS) then
+    K.need("boot/load.lua")
+    if K.has_jumps(text, MAIN_JUMPS) then
       return nil, name .. ": too many and/or/elseif/goto/break in one chunk (more than " .. MAIN_JUMPS .. "); split it in modules"
     end
   end
@@ -172,55 +154,8 @@ function K.compile(text, name, env)
   return f, message
 end
 
-local function collect(reader)
-  local parts, n, total = {}, 0, 0
-  while true do
-    local ok, piece = K.pcall(reader)
-    if not ok then return nil, piece end
-    if piece == nil or piece == "" then return concat(parts, "", 1, n) end
-    if type(piece) ~= "string" then return nil, "reader function must return a string" end
-    n, total = n + 1, total + #piece
-    if total > LOAD_BYTES or n > LOAD_BYTES then return nil, "chunk too large: load takes " .. LOAD_BYTES .. " bytes" end
-    parts[n] = piece
-  end
-end
-
-function G.load(chunk, name, mode, ...)
-  local text = chunk
-  if type(chunk) == "function" then
-    local message
-    text, message = collect(chunk)
-    if not text then return nil, message end
-  elseif type(chunk) ~= "string" then
-    error("bad argument #1 to 'load' (function expected, got " .. (chunk == nil and "no value" or type(chunk)) .. ")", 2)
-  end
-  if #text > LOAD_BYTES then return nil, "chunk too large: load takes " .. LOAD_BYTES .. " bytes" end
-  if name == nil then
-    name = type(chunk) == "string" and text or "=(load)"
-  elseif type(name) == "number" then
-    name = tostring(name)
-  else
-    expect(name, "string", 2, "load")
-  end
-  if mode ~= nil then expect(mode, "string", 3, "load") end
-  if mode ~= nil and not find(mode, "t", 1, true) then
-    return nil, "attempt to load a text chunk (mode is '" .. mode .. "')"
-  end
-  local env = G
-  if select("#", ...) > 0 then env = (...) end
-  if #text > 4096 then
-    if #text > 4 * LOAD_JUMPS and has_jumps(text, LOAD_JUMPS) then
-      return nil, "chunk too large: load takes " .. LOAD_JUMPS .. " and/or/elseif/goto/break"
-    end
-    look() -- no hook runs in the parser
-  end
-  -- Under pcall, which has no message handler: too deep a nesting is raised inside, and one would change the message.
-  local _, f, message = pcall(raw_load, text, chunk_name(name), "t", env)
-  if f then return f end
-  return nil, message
-end
-
-K.load = G.load -- scripts may replace theirs
+K.later(K, "load", "boot/load.lua")
+G.load = K.load
 
 -- ── the clock a script reads ────────────────────────────────────────────────────────────────────────
 
@@ -252,7 +187,8 @@ function K.build_globals()
   G._VERSION = base._VERSION
   G._G = G
   G.pcall, G.xpcall = K.pcall, K.xpcall
-  K.libs.math = K.raw.math
+  K.libs.string, K.libs.table = K.promised("boot/strings.lua"), K.promised("boot/tables.lua")
+  K.libs.math, K.libs.utf8 = K.raw.math, K.raw.utf8 -- every one of utf8 is linear in its arguments
   K.libs.os = { time = os_time, date = os_date, clock = clock, difftime = raw_os.difftime }
   for name, lib in next, K.libs do G[name] = K.seal(lib, name) end
   rawset(string_metatable, "__index", K.libs.string)

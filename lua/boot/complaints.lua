@@ -84,7 +84,7 @@ end
 -- ---- what C and the operators say ---------------------------------------------------------------------------------------
 
 -- Guards outside the libraries: function → {name, the function of C, what its second argument is, of which another complains}.
-local others = {}
+local others = K.other_guards or {}
 
 -- Of a guard: the name, the function of C that it guards, and the library, or nil and what `others` says.
 local function guard(f)
@@ -157,4 +157,4 @@ local function explain(e, co, above)
 end
 
 K.guarded, K.raise, K.badarg, K.expected, K.str, K.int = guarded, raise, badarg, expected, str, int
-K.length, K.explain, K.other_guards = length, explain, others
+K.length, K.explain = length, explain

@@ -6,7 +6,7 @@
 
 local K = ...
 local error, type = K.raw.base.error, K.raw.base.type
-local setmetatable, rawequal, explain = K.raw.base.setmetatable, K.raw.base.rawequal, K.explain
+local setmetatable, rawequal = K.raw.base.setmetatable, K.raw.base.rawequal
 local create, resume, yield = K.raw.coroutine.create, K.raw.coroutine.resume, K.raw.coroutine.yield
 local status, running, close = K.raw.coroutine.status, K.raw.coroutine.running, K.raw.coroutine.close
 local isyieldable = K.raw.coroutine.isyieldable
@@ -39,7 +39,7 @@ local function pass(co, ok, ...)
   if dead[1] then error(KILL, 0) end
   if ok then return true, ... end
   raised = ...
-  return failed(explain(raised, co))
+  return failed(K.explain(raised, co))
 end
 
 local function guarded_resume(co, ...)

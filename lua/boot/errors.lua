@@ -6,7 +6,7 @@ local K = ...
 local base, kill = K.raw.base, K.kill
 local type, rawget, rawequal = base.type, base.rawget, base.rawequal
 local sub, find, gmatch, gsub = K.raw.string.sub, K.raw.string.find, K.raw.string.gmatch, K.raw.string.gsub
-local concat, traceback, explain = K.raw.table.concat, K.raw.debug.traceback, K.explain
+local concat, traceback = K.raw.table.concat, K.raw.debug.traceback
 
 local ERROR_BYTES = 2000     -- of an error's text, and of its traceback twice that
 local KIND_BYTES = 64
@@ -49,7 +49,7 @@ K.short, K.text_of_error = short, text_of_error
 -- reported with the strand's own line and traceback.
 function K.failure_of(e)
   if kill.reason() or e == "not enough memory" then return e end
-  e = explain(e, nil, 1)
+  e = K.explain(e, nil, 1)
   local came = K.strands.came()
   if came and rawequal(came.value, e) then return came end
   local where = kill.script_position(3)

@@ -287,3 +287,5 @@ function K.json_parse(s)
   if ok then return v end
   error(type(v) == "table" and v[1] or v, 2)
 end
+
+K.orcs.json_parse, K.orcs.json_encode = K.json_parse, K.json_encode

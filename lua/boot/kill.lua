@@ -8,7 +8,7 @@
 local K = ...
 local error, type, xpcall = K.raw.base.error, K.raw.base.type, K.raw.base.xpcall
 local sethook, getinfo, clock = K.raw.debug.sethook, K.raw.debug.getinfo, K.raw.os.clock
-local explain = K.explain
+local find = K.raw.string.find
 
 local KILL = {}          -- the error value of a kill; private, so no script can raise or recognise it
 local EVERY = 1000       -- VM instructions between two looks at the clock
@@ -66,7 +66,14 @@ local function pass(ok, ...)
   return failed(...)
 end
 
-function K.pcall(f, ...) return pass(xpcall(f, explain, ...)) end
+-- A message handler, until boot/complaints.lua, which the guarded libraries bring with them, puts its own here.
+function K.explain(e, co, above)
+  if type(e) ~= "string" or not find(e, " to '?' ", 1, true) then return e end
+  K.need("boot/complaints.lua")
+  return K.explain(e, co, above)
+end
+
+function K.pcall(f, ...) return pass(xpcall(f, K.explain, ...)) end
 
 function K.xpcall(f, handler, ...)
   if type(handler) ~= "function" then
@@ -74,7 +81,7 @@ function K.xpcall(f, handler, ...)
   end
   return pass(xpcall(f, function(e)
     if killed or e == NO_MEMORY then return e end
-    return handler((explain(e, nil, 1)))
+    return handler((K.explain(e, nil, 1)))
   end, ...))
 end
 

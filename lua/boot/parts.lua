@@ -6,6 +6,7 @@
 
 local K = ...
 local load, type, collectgarbage, error = K.raw.base.load, K.raw.base.type, K.raw.base.collectgarbage, K.raw.base.error
+local setmetatable, rawget = K.raw.base.setmetatable, K.raw.base.rawget
 local fetch = K.fetch
 local there = {}
 
@@ -33,4 +34,14 @@ function K.later(t, name, file)
     end
     return real(...)
   end
+end
+
+-- A library that is empty until it is first looked into: then `file` fills it, and takes its metatable away.
+function K.promised(file)
+  return setmetatable({}, {
+    __index = function(lib, name)
+      K.need(file)
+      return rawget(lib, name)
+    end,
+  })
 end

@@ -10,6 +10,7 @@
 -- Sources: lstrlib.c of Lua 5.4.8 (behaviour only), SANDBOX.md §4, tests/vm/test_patterns.py (differential against C).
 
 local K = ...
+K.need("boot/complaints.lua")
 local raw = K.raw
 local find, match, gmatch, gsub = raw.string.find, raw.string.match, raw.string.gmatch, raw.string.gsub
 local type, next, getmetatable = raw.base.type, raw.base.next, raw.base.getmetatable

@@ -8,7 +8,7 @@ K.globals.orcs = K.seal(K.raw.base.setmetatable(K.orcs, {
   __index = function(_, name)
     local field = K.raw.base.rawget(K.fields, name)
     if field then return field() end
-    local file = K.raw.base.rawget(K.rare, name)
+    local file = K.rare(name)
     if file then
       K.need(file)
       return K.raw.base.rawget(K.orcs, name)

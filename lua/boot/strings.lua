@@ -1,4 +1,4 @@
--- strings.lua: the string and utf8 libraries that scripts see.
+-- strings.lua: the string library that scripts see.
 --
 -- Idea. A function of C stays as it is unless it can run long (find and its kin: patterns.lua; rep), make what is too big (rep)
 -- or show an address (format: %p, and %s of a table, function or thread).
@@ -8,6 +8,7 @@
 -- Sources: lstrlib.c of Lua 5.4.8 (behaviour only), SANDBOX.md §4 and §5.
 
 local K = ...
+K.need("boot/patterns.lua")
 local raw = K.raw
 local find, sub, match = raw.string.find, raw.string.sub, raw.string.match
 local format, rep = raw.string.format, raw.string.rep
@@ -22,7 +23,7 @@ local MAX_QUOTED = 256 << 10 -- bytes of one argument of %q, which costs C up to
 local C_BYTES <const> = 1 << 16 -- made by one call without a look at the clock, or searched for an address
 local CACHE = 256 -- formats remembered
 
-local S = {}
+local S = raw.base.setmetatable(K.libs.string or {}, nil)
 for _, name in raw.base.ipairs({ "byte", "char", "len", "lower", "reverse", "sub", "upper", "pack", "packsize", "unpack" }) do
   S[name] = raw.string[name]
 end
@@ -111,9 +112,4 @@ function S.format(fmt, ...)
   return (format_long(fmt, ...))
 end
 
-K.libs = K.libs or {}
 K.libs.string = S
-
-local U = {}
-for name, f in raw.base.next, raw.utf8 do U[name] = f end -- every one is linear in its arguments; charpattern is a string
-K.libs.utf8 = U

@@ -9,6 +9,7 @@
 -- Sources: ltablib.c of Lua 5.4.8 (behaviour and error words only), SANDBOX.md §4.
 
 local K = ...
+K.need("boot/complaints.lua")
 local raw = K.raw
 local concat, insert, move, remove = raw.table.concat, raw.table.insert, raw.table.move, raw.table.remove
 local mtype, maxint = raw.math.type, raw.math.maxinteger
@@ -29,7 +30,8 @@ local function plain(t)
   return getmetatable(t) == nil
 end
 
-local T = { pack = raw.table.pack }
+local T = raw.base.setmetatable(K.libs.table or {}, nil)
+T.pack = raw.table.pack
 
 -- ---- insert, remove, move, concat, unpack -------------------------------------------------------------------------------
 
@@ -166,5 +168,4 @@ T.unpack = raw.table.unpack -- bounded by the stack ("too many results to unpack
 
 K.later(T, "sort", "boot/sort.lua")
 
-K.libs = K.libs or {}
 K.libs.table = T

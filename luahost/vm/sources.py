@@ -11,16 +11,12 @@ from pathlib import Path
 
 BOOT = (
     "boot/raw.lua",
-    "boot/complaints.lua",
     "boot/kill.lua",
     "boot/parts.lua",
     "boot/coroutines.lua",
     "boot/values.lua",
     "boot/codec.lua",
     "boot/base.lua",
-    "boot/patterns.lua",
-    "boot/strings.lua",
-    "boot/tables.lua",
     "std/output.lua",
     "boot/errors.lua",
     "boot/wants.lua",
@@ -33,21 +29,26 @@ BOOT = (
     "std/clock.lua",
     "std/caps.lua",
     "std/modules.lua",
-    "std/fallback.lua",
-    "std/llm.lua",
-    "std/sessions.lua",
     "boot/seal.lua",
 )
 
 """What every VM runs before its sandbox closes."""
 
 PARTS = (
+    "boot/complaints.lua",
+    "boot/strings.lua",
+    "boot/tables.lua",
+    "boot/patterns.lua",
     "boot/matcher.lua",
     "boot/analysis.lua",
     "boot/ways.lua",
     "boot/substitution.lua",
     "boot/sort.lua",
+    "boot/load.lua",
     "boot/json.lua",
+    "std/llm.lua",
+    "std/fallback.lua",
+    "std/sessions.lua",
     "std/concurrency.lua",
     "std/children.lua",
     "std/files.lua",

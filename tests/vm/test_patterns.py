@@ -89,7 +89,7 @@ def machine(force_way: int | None = None, *, install: bool = True) -> Any:
         need(f"boot/{name}.lua".encode())
     vm.globals()[b"K"] = k
     if install:
-        vm.execute(b"string, table, utf8 = K.libs.string, K.libs.table, K.libs.utf8")
+        vm.execute(b"string, table = K.libs.string, K.libs.table")
         vm.execute(b"getmetatable('').__index = string")
         vm.execute(b"function pcall(f, ...) return xpcall(f, K.explain, ...) end")
     return vm

@@ -41,12 +41,14 @@ K.globals = G
 K.orcs = {}        -- the host functions; std/ fills it
 K.fields = {}      -- fields of orcs that are functions of no argument, asked at each reading
 
+-- Raises at the line that called the public function `name`, whose argument `n` should be a `wanted`.
 local function expect(v, wanted, n, name)
   if type(v) ~= wanted then
     error("bad argument #" .. n .. " to '" .. name .. "' (" .. wanted .. " expected, got "
       .. (v == nil and "no value" or type(v)) .. ")", 3)
   end
 end
+K.expect = expect
 
 local ordinals, last_ordinal = setmetatable({}, { __mode = "k" }), 0
 

@@ -4,9 +4,7 @@
 -- an error at the caller's line.
 
 local K = ...
-local type, error, sub = K.raw.base.type, K.raw.base.error, K.raw.string.sub
-
-local function came(v) return v == nil and "no value" or type(v) end
+local sub, expect = K.raw.string.sub, K.expect
 
 -- A failed result; `field` is a path that may begin with "opts.".
 function K.invalid(message, field)
@@ -16,17 +14,9 @@ function K.invalid(message, field)
   return { ok = false, error = message, error_kind = "invalid_options", retryable = false, detail = { field = field } }
 end
 
--- Raises at the line that called the public function `name`, whose argument `n` should be a `wanted`.
-function K.expect(v, wanted, n, name)
-  if type(v) ~= wanted then
-    error("bad argument #" .. n .. " to '" .. name .. "' (" .. wanted .. " expected, got " .. came(v) .. ")", 3)
-  end
-end
-
+-- A tail call: the line that is blamed is still the one that called `name`.
 function K.expect_options(opts, n, name)
-  if opts ~= nil and type(opts) ~= "table" then
-    error("bad argument #" .. n .. " to '" .. name .. "' (table expected, got " .. type(opts) .. ")", 3)
-  end
+  if opts ~= nil then return expect(opts, "table", n, name) end
 end
 
 -- Asks the host for `op` with these arguments; what cannot be sent is a wrong option.

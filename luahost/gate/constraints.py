@@ -1,6 +1,6 @@
 """What each kind of grant can be narrowed to: one struct a kind.
 
-A constraint that is absent does not constrain, but for what ABSENT and DEFAULT_CAPS say. What a name means is
+A constraint that is absent does not constrain, but for what ABSENT and the DEFAULT_ tables say. What a name means is
 sorts'. A new kind is a struct here, its rules in rules.py and its operations in the table of syscalls.
 """
 
@@ -167,3 +167,6 @@ ABSENT: dict[str, dict[str, Any]] = {
 
 DEFAULT_CAPS: dict[str, dict[str, int]] = {"fs.write": {"calls": 10_000, "bytes": 256 << 20}}
 """Kind → what a grant may use up where it does not say: a script nobody has read must not fill the disk."""
+
+DEFAULT_CONCURRENCY: dict[str, int] = {"exec": 32}
+"""Kind → calls under way at a time where a grant does not say: nor may it fill the table of processes."""

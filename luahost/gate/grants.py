@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from luahost.errors import ConfigError
-from luahost.gate.constraints import ABSENT, DEFAULT_CAPS, KINDS, Constraints
+from luahost.gate.constraints import ABSENT, DEFAULT_CAPS, DEFAULT_CONCURRENCY, KINDS, Constraints
 from luahost.gate.ledger import DIMENSIONS, Ledger, kept
 from luahost.gate.sorts import SORTS, check, shown
 from luahost.gate.sorts import rate as rate_of
@@ -44,7 +44,10 @@ class Grant:
         said = {name: kept(name, cap) for name, cap in caps.items() if cap is not None}
         default = DEFAULT_CAPS.get(kind, {}) if parent is None else {}
         rate = None if checked.rate is None else rate_of(checked.rate)
-        ledger = Ledger({**default, **said}, checked.max_concurrency, tuple(caps), rate)
+        at_once = checked.max_concurrency
+        if at_once is None and parent is None:
+            at_once = DEFAULT_CONCURRENCY.get(kind)
+        ledger = Ledger({**default, **said}, at_once, tuple(caps), rate)
         put = object.__setattr__
         put(self, "kind", kind)
         put(self, "constraints", checked)

@@ -1,4 +1,4 @@
-"""`python tests/attacks/report.py [names]`: runs every attack once and says how each was contained.
+"""`python tests/attacks/report.py [names]`: lets every attack fight and says how each was contained.
 
 By value: it ran to its end and got nothing. By error: it was refused. By in-VM kill: the VM's own limits ended it, and the
 worker lived. By process kill: the host ended the worker. The last line is n/n; the exit status 1 when one is missing.
@@ -12,61 +12,37 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import trio
-from arena import LIMITS, PRELUDE, SECRET, Arena, Outcome
-
 HERE = Path(__file__).resolve().parent
-SIDE_BY_SIDE = 2
+sys.path[:0] = [str(HERE.parent), str(HERE.parent / "host")]
 
-
-def contained(outcome: Outcome, expect: list[str]) -> bool:
-    in_time = outcome.wall_s < 2 * LIMITS.cpu_s
-    return outcome.verdict in expect and in_time and SECRET not in outcome.text
+from arena import SECRET, Arena  # noqa: E402
+from corpus import CASES  # noqa: E402
 
 
 def main() -> int:
-    cases = sorted((HERE / "cases").glob("*.lua"))
-    if sys.argv[1:]:
-        cases = [path for path in cases if any(name in path.name for name in sys.argv[1:])]
-    outcomes: dict[str, Outcome] = {}
-    began = time.monotonic()
+    cases = [case for case in CASES if not sys.argv[1:] or any(name in case.name for name in sys.argv[1:])]
+    held, groups, late_s, began = 0, Counter[str](), 0.0, time.monotonic()
     with tempfile.TemporaryDirectory() as folder, Arena(Path(folder)) as arena:
-
-        async def fight_all() -> None:
-            gate = trio.CapacityLimiter(SIDE_BY_SIDE)
-
-            async def fight(path: Path) -> None:
-                async with gate:
-                    outcomes[path.name] = await arena.fight(PRELUDE + path.read_text(), path.name)
-
-            async with trio.open_nursery() as nursery:
-                for path in cases:
-                    nursery.start_soon(fight, path)
-
-        arena.call(fight_all)
-        serves = arena.call(arena.two) == 2
+        for case in cases:
+            fought = case.fight(arena)
+            problems = case.problems(fought)
+            held += not problems
+            late_s = max(late_s, fought.seen.late_s)
+            alone = fought.alone
+            groups[alone.how] += 1
+            print(
+                f"{case.name:<42} {case.group:<11} {alone.verdict:<7} {alone.how:<12} {alone.wall_s:>5.2f} s "
+                f"{'   NOT CONTAINED: ' + '; '.join(problems) if problems else ''}",
+                flush=True,
+            )
         clean = not [said for said in arena.said if SECRET in said]
-    held, groups = 0, Counter[str]()
-    for path in cases:
-        head = dict(
-            line[3:].split(": ", 1)
-            for line in path.read_text().splitlines()
-            if line.startswith("-- ") and ": " in line
-        )
-        outcome = outcomes[path.name]
-        ok = contained(outcome, head["expect"].split("|"))
-        held += ok
-        groups[outcome.how] += 1
-        print(
-            f"{path.stem:<42} {head['group']:<11} {outcome.verdict:<7} {outcome.how:<12} {outcome.wall_s:>5.2f} s"
-            f"{'' if ok else '   NOT CONTAINED: ' + outcome.text[:200]}"
-        )
     print(", ".join(f"{count} by {how}" for how, count in sorted(groups.items())))
     print(
-        f"host and siblings {'serve' if serves else 'DO NOT SERVE'}, {'no secret came out' if clean else 'A SECRET CAME OUT'}"
+        f"each fought alone, against the clock, and in a shared worker; the event loop was at most {late_s * 1000:.0f} ms late"
     )
+    print("no secret came out" if clean else "A SECRET CAME OUT")
     print(f"contained: {held}/{len(cases)}, in {time.monotonic() - began:.0f} s")
-    return 0 if held == len(cases) and serves and clean else 1
+    return 0 if held == len(cases) and clean else 1
 
 
 if __name__ == "__main__":

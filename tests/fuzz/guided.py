@@ -13,7 +13,7 @@ from pathlib import Path
 import atheris
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "attacks")]
+sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent / "host"), str(HERE.parent / "attacks")]
 
 
 def main() -> None:

@@ -6,8 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "host"))
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "attacks"))
+TESTS = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(TESTS), str(TESTS / "host"), str(TESTS / "attacks")]
 from soak import LATE, Soak, quantile
 
 

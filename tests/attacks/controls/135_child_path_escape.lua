@@ -1,1 +1,1 @@
-return require("good").v == 1 and "CONTROL"
+return orcs.spawn_child({ id = "p", path = "good.lua" }).ok and "CONTROL"

@@ -1,1 +1,1 @@
-return require("good").v == 1 and ATTACK.has_symlinks == "1" and "CONTROL"
+return orcs.read("inside").content == "return {v = 1}\n" and "CONTROL"

@@ -1,1 +1,2 @@
-return (("a"):rep(50) .. "!"):match("^(a+)!$") ~= nil and "CONTROL"
+assert(orcs.write("plain148.txt", ("a"):rep(5000) .. "!").ok)
+return orcs.grep("^a+!$", "plain148.txt").count == 1 and orcs.glob("*148*").ok and orcs.remove("plain148.txt").ok and "CONTROL"

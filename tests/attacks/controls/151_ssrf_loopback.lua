@@ -1,1 +1,1 @@
-return orcs.llm_ping().ok and orcs.llm("hi").ok and "CONTROL"
+return orcs.http("GET", "http://attacker.test/public").status == 200 and "CONTROL"

@@ -1,2 +1,2 @@
-for i = 1, 5 do assert(orcs.llm_ping().ok) end
+for i = 1, 20 do assert(orcs.http("GET", "http://attacker.test/" .. i).ok) end
 return "CONTROL"

@@ -1,1 +1,2 @@
-return orcs.llm("x", { max_tokens = 5 }).ok and "CONTROL"
+local h = {} for i = 1, 90 do h["X-" .. i] = "v" end
+return orcs.http("GET", ATTACK.evil_base_url, { headers = h }).body:find("x-90: v", 1, true) and "CONTROL"

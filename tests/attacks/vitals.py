@@ -1,0 +1,144 @@
+"""What an attack did to the others: to the event loop, to a sibling, to the host's memory and descriptors.
+
+`Vitals.around()` stands around one fight. How long one pass of the event loop took is how late it can have been for
+anybody; the time that the kernel let it wait for a processor is left out: that is the machine's, not the host's.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import resource
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import trio
+
+LATE_S = 0.025
+"""The event loop may be so late, and no more."""
+ASK_EVERY_S = 0.03
+SETTLE_S = 1.0
+"""What an attack leaves must be gone by then."""
+KEPT_BYTES = 16 << 20
+"""Memory that a fight may leave in the host, once its allocator gave back what it kept for later."""
+
+
+@dataclass
+class Seen:
+    """What was seen during one fight."""
+
+    late_s: float = 0.0
+    answers: int = 0  # of the sibling, while the attack ran and right after it
+    left: list[str] = field(default_factory=list)  # what was there afterwards and not before
+
+    @property
+    def troubles(self) -> list[str]:
+        """Every promise to the others that was not kept."""
+        found = [f"left behind: {what}" for what in self.left]
+        if self.late_s > LATE_S:
+            found.append(f"the event loop was {self.late_s * 1000:.0f} ms late")
+        if not self.answers:
+            found.append("the sibling did not answer")
+        return found
+
+
+class Passes(trio.abc.Instrument):
+    """How long the longest pass of this thread's event loop took, from one wait to the next."""
+
+    def __init__(self) -> None:
+        path = Path(f"/proc/self/task/{threading.get_native_id()}/schedstat")
+        self._schedstat = path.open("rb", buffering=0) if path.exists() else None
+        self._began = (time.perf_counter(), self._waited_s())
+        self.longest_s = 0.0
+
+    def _waited_s(self) -> float:
+        """What the thread waited for a processor so far; 0 where the kernel does not tell."""
+        if self._schedstat is None:
+            return 0.0
+        return int(os.pread(self._schedstat.fileno(), 64, 0).split()[1]) / 1e9
+
+    def after_io_wait(self, timeout: float) -> None:
+        self._began = (time.perf_counter(), self._waited_s())
+
+    def before_io_wait(self, timeout: float) -> None:
+        began, waited = self._began
+        took_s = time.perf_counter() - began
+        if took_s > self.longest_s:
+            self.longest_s = max(self.longest_s, took_s - (self._waited_s() - waited))
+
+    @contextmanager
+    def watched(self) -> Iterator[Passes]:
+        trio.lowlevel.add_instrument(self)
+        try:
+            yield self
+        finally:
+            trio.lowlevel.remove_instrument(self)
+            if self._schedstat is not None:
+                self._schedstat.close()
+
+
+def resident_bytes(pid: int | str = "self") -> int:
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
+    except OSError:  # it has ended, or there is no /proc
+        return 0
+
+
+def _give_back() -> None:
+    """What glibc keeps of freed memory."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
+class Vitals:
+    """`ask(n)` asks the sibling, which answers n + 1; `counts()` names what can be left behind, and how much there is."""
+
+    def __init__(self, ask: Callable[[int], Awaitable[Any]], counts: Callable[[], dict[str, int]]) -> None:
+        self._ask, self._counts = ask, counts
+
+    @asynccontextmanager
+    async def around(self) -> AsyncIterator[Seen]:
+        seen = Seen()
+        before, memory = self._counts(), resident_bytes()
+        with Passes().watched() as passes:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._keep_asking, seen)
+                try:
+                    yield seen
+                finally:
+                    nursery.cancel_scope.cancel()
+        seen.late_s = passes.longest_s
+        with trio.move_on_after(2):
+            assert await self._ask(41) == 42
+            seen.answers += 1
+        seen.left = await self._left(before, memory)
+
+    async def _keep_asking(self, seen: Seen) -> None:
+        while True:
+            await trio.sleep(ASK_EVERY_S)
+            assert await self._ask(seen.answers) == seen.answers + 1
+            seen.answers += 1
+
+    async def _left(self, before: dict[str, int], memory: int) -> list[str]:
+        """Once all is quiet again; what ends a moment later is not left."""
+        until = trio.current_time() + SETTLE_S
+        while True:
+            counts = self._counts()
+            left = [f"{counts[name] - count} {name}" for name, count in before.items() if counts[name] > count]
+            more = resident_bytes() - memory
+            if more > KEPT_BYTES:
+                gc.collect()
+                _give_back()
+                more = resident_bytes() - memory
+                if more > KEPT_BYTES:
+                    left.append(f"{more >> 20} MB in the host")
+            if not left or trio.current_time() > until:
+                return left
+            await trio.sleep(0.01)

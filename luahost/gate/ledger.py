@@ -132,10 +132,14 @@ class Ledger:
 
 
 class Reservation:
-    """One call under way on a chain of ledgers. Ends once: settle() or release()."""
+    """One call under way on a chain of ledgers. Ends once: settle() or release().
+
+    Until then it takes a place among those under way, and the end of a grant is its end.
+    """
 
     def __init__(self, chain: Sequence[Ledger], asked: Mapping[str, int]) -> None:
         self._chain, self._asked, self._open = tuple(chain), asked, True
+        self._reached = False
         self.on_cancel: Callable[[str, str], None] = lambda kind, why: None
         for ledger in self._chain:
             for name, amount in asked.items():
@@ -158,13 +162,17 @@ class Reservation:
                     return Shortage(f"max_{name}", seen(name, cap), seen(name, others), seen(name, used[name]))
         return None
 
+    def reached(self) -> None:
+        """The call is about to reach the world: from here on it counts, also where nobody waits for its end."""
+        self._reached = True
+
     def settle(self, **used: int) -> None:
         """The call reached the world and used this much; over the reservation is recorded too."""
         self._close({**ONE_CALL, **used})
 
     def release(self) -> None:
-        """Nothing reached the world: the call is given back."""
-        self._close({})
+        """It is over. A call that did not reach the world is given back."""
+        self._close(ONE_CALL if self._reached else {})
 
     def _close(self, used: Mapping[str, int]) -> None:
         if not self._open:

@@ -199,6 +199,11 @@ class Permit(Generic[A]):
         self.grant, self.action, self.reservation = grant, action, reservation
         self.also: tuple[Permit[Any], ...] = ()
 
+    def reached(self) -> None:
+        """The act is about to reach the world: from here on it counts, whatever comes of it."""
+        if self.reservation is not None:
+            self.reservation.reached()
+
     def settle(self, **used: int) -> None:
         """The act reached the world, and used so much beside the one call. What is said after it counts no more."""
         if self.reservation is not None:

@@ -155,7 +155,7 @@ async def run(permit: Permit[ExecAction], planned: ExecPlan, args: Any, share: S
         return results.error("path_not_allowed", str(leaves), rule="links")
     except OSError as error:
         return from_os(error)
-    permit.settle()
+    permit.reached()
     try:
         with trio.move_on_after(settings.timeout_s) as limit:
             async with trio.open_nursery() as nursery:

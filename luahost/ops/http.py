@@ -193,8 +193,8 @@ async def _once(  # noqa: PLR0917 - one request
         connect_timeout_s=held.timeout_s,
         may_be_private=held.may_be_private(action),
         owner=share.owner,
+        on_connected=lambda _: permit.reached(),
     ) as answer:
-        permit.settle()
         content = bytearray()
         while (piece := await answer.receive()) is not None:
             content += piece

@@ -181,3 +181,44 @@ async def test_a_child_that_holds_the_output_open_does_not_hold_the_answer() -> 
         began = time.monotonic()
         told = await run(host, Grant("exec"), "exec_argv", "sh", ["-c", "sleep 20 & echo started"])
         assert told["stdout"] == "started\n" and time.monotonic() - began < 3
+
+
+@in_trio
+async def test_a_running_program_counts_as_under_way_until_its_end_and_ends_with_its_grant() -> None:
+    script = Source(
+        """
+        local function sleep(s) return function() return orcs.exec_argv("sleep", { s }) end end
+        return function(s) return orcs.all { sleep(s), sleep(s), sleep(s) } end
+        """
+    )
+    async with Host() as host:
+        grant = Grant("exec", max_concurrency=2, max_calls=4)
+        vm = await host.load(script, grants=[grant])
+        kinds = sorted(each.get("error_kind", "ok") for each in await vm.run("0.2"))
+        assert kinds == ["concurrency_limit", "ok", "ok"]
+        async with trio.open_nursery() as nursery:
+
+            async def revoke() -> None:
+                while len(processes_with("86399")) < 2:  # noqa: ASYNC110 - no event tells of it
+                    await trio.sleep(0.01)
+                assert grant.usage()["running"] == 2
+                grant.revoke("enough")
+
+            nursery.start_soon(revoke)
+            with trio.fail_after(5):
+                assert {each["error_kind"] for each in await vm.run("86399")} == {
+                    "concurrency_limit",
+                    "capability_revoked",
+                }
+        assert not processes_with("86399")
+        assert (grant.usage()["calls"], grant.usage()["running"]) == (4, 0)
+
+
+@in_trio
+async def test_a_grant_that_does_not_say_lets_32_programs_run_at_a_time() -> None:
+    script = "return function(n) local t = {} for i = 1, n do t[i] = function() return orcs.exec_argv('sleep', { '0.5' }) end end return orcs.all(t) end"
+    async with Host() as host:
+        vm = await host.load(Source(script), grants=[Grant("exec")])
+        assert [each["ok"] for each in await vm.run(40)].count(False) == 8
+        vm = await host.load(Source(script), grants=[Grant("exec", max_concurrency=40)])
+        assert all(each["ok"] for each in await vm.run(40)), "the control"

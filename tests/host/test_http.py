@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import pytest
+import trio
 from servers import Conn, FaultServer
 from trio_tests import in_trio
 
@@ -40,6 +41,10 @@ def site(conn: Conn) -> None:
         conn.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n")
         while True:
             conn.send(b"x" * 65536)
+    elif path == "/drip":
+        conn.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n")
+        while conn.wait(0.01):
+            conn.send(b"x")
     elif path == "/slow":
         conn.wait(30)
     elif path == "/bin":
@@ -233,3 +238,35 @@ async def test_wrong_options_name_their_field() -> None:
         ):
             answer = await ask(host, Grant("http"), *call)
             assert (answer["error_kind"], answer["detail"]["field"]) == (kind, field)
+
+
+@in_trio
+async def test_a_request_that_was_sent_counts_also_when_nobody_waits_for_its_answer() -> None:
+    script = "return function(url) return orcs.timeout(0.2, function() return orcs.http('POST', url) end) end"
+    with FaultServer(site) as server:
+        grant = local(server, max_calls=2)
+        async with Host() as host:
+            vm = await host.load(Source(script), grants=[grant])
+            for _ in range(3):
+                await vm.run(f"{server.url}/slow")
+            assert len(server.requests) == 2
+            assert (grant.usage()["calls"], grant.usage()["running"]) == (2, 0)
+
+
+@in_trio
+async def test_the_body_of_an_answer_is_read_only_while_the_grant_lasts() -> None:
+    script = "return function(url) return orcs.http('GET', url) end"
+    with FaultServer(site) as server:
+        grant = local(server, max_response_bytes=1 << 40)
+        async with Host() as host:
+            vm = await host.load(Source(script), grants=[grant])
+            async with trio.open_nursery() as nursery:
+
+                async def revoke() -> None:
+                    await trio.to_thread.run_sync(server.wait_requests, 1)
+                    await trio.sleep(0.05)
+                    grant.revoke("enough")
+
+                nursery.start_soon(revoke)
+                with trio.fail_after(5):
+                    assert (await vm.run(f"{server.url}/drip"))["error_kind"] == "capability_revoked"

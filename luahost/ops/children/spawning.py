@@ -213,7 +213,7 @@ async def spawn(permit: Permit[SpawnAction], planned: Plan, args: SpawnArgs, sha
     no = judge(permit.grant, _action(share, args.id, tuple(planned.asked)), share.world.monotonic_s())
     if no is not None:
         return results.refused("spawn", no, **planned.action.about())
-    permit.settle()
+    permit.reached()
     try:
         child = await me.spawn(
             args.id, source, grants=grants, limits=planned.limits, input=args.input, restore=args.restore

@@ -92,11 +92,11 @@ async def tools(permit: McpPermit, planned: Planned, args: ServersArgs, share: S
 
 async def call(permit: McpPermit, planned: Planned, args: CallArgs, share: Share, emit: Emit | None) -> Result:
     """{ok, content, structured?, images?}; a tool that failed is {ok=false, error_kind="tool_error"}."""
+    permit.reached()
     try:
         answer = await share.world.mcp.call(args.server, args.tool, args.args)
     except WorldError as error:
         return results.from_world(error)
-    permit.settle()
     texts = [part.text for part in answer.content if part.type == "text"]
     if answer.is_error:
         return results.error("tool_error", "\n".join(texts)[:4000] or "the tool failed without a word")

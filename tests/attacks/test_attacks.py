@@ -13,7 +13,8 @@ import pytest
 import trio
 from arena import ALONE, PRELUDE, SECRET, Arena
 from corpus import CASES, Case
-from vitals import LATE_S, Passes
+from trio_tests import Passes
+from vitals import LATE_S
 
 from luahost import Limits
 from luahost.errors import ConfigError, HostFault, LuahostError, ScriptError
@@ -203,7 +204,7 @@ def test_a_sibling_answers_and_the_event_loop_is_not_late_while_an_attack_runs(a
             over.set()
 
         sibling = await arena.host.load(Source("return { run = function(n) return n + 1 end }"))
-        with Passes().watched() as passes:
+        with Passes() as passes:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(fight)
                 while not over.is_set():

@@ -1,24 +1,21 @@
 """What an attack did to the others: to the event loop, to a sibling, to the host's memory and descriptors.
 
-`Vitals.around()` stands around one fight. How long one pass of the event loop took is how late it can have been for
-anybody; the time that the kernel let it wait for a processor is left out: that is the machine's, not the host's.
+`Vitals.around()` stands around one fight.
 """
 
 from __future__ import annotations
 
 import ctypes
 import gc
-import os
 import resource
-import threading
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import trio
+from trio_tests import Passes
 
 LATE_S = 0.025
 """The event loop may be so late, and no more."""
@@ -48,41 +45,6 @@ class Seen:
         return found
 
 
-class Passes(trio.abc.Instrument):
-    """How long the longest pass of this thread's event loop took, from one wait to the next."""
-
-    def __init__(self) -> None:
-        path = Path(f"/proc/self/task/{threading.get_native_id()}/schedstat")
-        self._schedstat = path.open("rb", buffering=0) if path.exists() else None
-        self._began = (time.perf_counter(), self._waited_s())
-        self.longest_s = 0.0
-
-    def _waited_s(self) -> float:
-        """What the thread waited for a processor so far; 0 where the kernel does not tell."""
-        if self._schedstat is None:
-            return 0.0
-        return int(os.pread(self._schedstat.fileno(), 64, 0).split()[1]) / 1e9
-
-    def after_io_wait(self, timeout: float) -> None:
-        self._began = (time.perf_counter(), self._waited_s())
-
-    def before_io_wait(self, timeout: float) -> None:
-        began, waited = self._began
-        took_s = time.perf_counter() - began
-        if took_s > self.longest_s:
-            self.longest_s = max(self.longest_s, took_s - (self._waited_s() - waited))
-
-    @contextmanager
-    def watched(self) -> Iterator[Passes]:
-        trio.lowlevel.add_instrument(self)
-        try:
-            yield self
-        finally:
-            trio.lowlevel.remove_instrument(self)
-            if self._schedstat is not None:
-                self._schedstat.close()
-
-
 def resident_bytes(pid: int | str = "self") -> int:
     try:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
@@ -107,7 +69,7 @@ class Vitals:
     async def around(self) -> AsyncIterator[Seen]:
         seen = Seen()
         before, memory = self._counts(), resident_bytes()
-        with Passes().watched() as passes:
+        with Passes() as passes:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._keep_asking, seen)
                 try:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 TESTS = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(TESTS), str(TESTS / "host"), str(TESTS / "attacks")]
-from targets import TARGETS, Finding
+from targets import TARGETS, Finding  # noqa: E402
 
 
 def main() -> int:

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import os
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -33,21 +34,35 @@ def in_trio(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
     return run
 
 
-class Heartbeat:
-    """A task that wants to run every 5 ms. `late_s`: the longest that the event loop let it wait beyond that.
+class Passes(trio.abc.Instrument):
+    """How long the longest pass of this thread's event loop took, from one look at the sockets to the next.
 
-    What other processes did to it does not count: not the time in which this thread was ready and had no core.
+    That is how late it can have been for anybody. What other processes did to it does not count: not the time in
+    which this thread was ready and had no core. `with` inside trio.
     """
 
     def __init__(self) -> None:
-        self.late_s = 0.0
+        self.longest_s = 0.0
 
-    async def __call__(self) -> None:
-        while True:
-            due, without_core_s = trio.current_time() + 0.005, waited_for_a_core_s()
-            await trio.sleep_until(due)
-            late_s = trio.current_time() - due - (waited_for_a_core_s() - without_core_s)
-            self.late_s = max(self.late_s, late_s)
+    def __enter__(self) -> Passes:
+        self._begin()
+        trio.lowlevel.add_instrument(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        trio.lowlevel.remove_instrument(self)
+
+    def _begin(self) -> None:
+        self._began_s, self._without_core_s = time.perf_counter(), waited_for_a_core_s()
+
+    def after_io_wait(self, timeout: float) -> None:
+        self._begin()
+
+    def before_io_wait(self, timeout: float) -> None:
+        took_s = time.perf_counter() - self._began_s
+        if took_s > self.longest_s:
+            without_core_s = waited_for_a_core_s() - self._without_core_s
+            self.longest_s = max(self.longest_s, took_s - without_core_s)
 
 
 def waited_for_a_core_s() -> float:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 TESTS = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(TESTS), str(TESTS / "host"), str(TESTS / "attacks")]
-from soak import LATE, Soak, quantile
+from soak import LATE, Soak, quantile  # noqa: E402
 
 
 def main() -> int:

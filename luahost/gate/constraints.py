@@ -1,7 +1,7 @@
 """What each kind of grant can be narrowed to: one struct a kind.
 
-A constraint that is absent does not constrain, but for what ABSENT and the DEFAULT_ tables say. What a name means is
-sorts'. A new kind is a struct here, its rules in rules.py and its operations in the table of syscalls.
+A constraint that is absent does not constrain, but for what ABSENT and the DEFAULT_ tables say. What a name means
+is sorts'. A new kind is a struct here, its rules in rules.py and its operations in the table of syscalls.
 """
 
 from __future__ import annotations

@@ -68,6 +68,7 @@ class Vitals:
     @asynccontextmanager
     async def around(self) -> AsyncIterator[Seen]:
         seen = Seen()
+        _give_back()
         before, memory = self._counts(), resident_bytes()
         with Passes() as passes:
             async with trio.open_nursery() as nursery:

@@ -190,6 +190,7 @@ function K.build_globals()
   G._G = G
   G.pcall, G.xpcall = K.pcall, K.xpcall
   K.libs.string, K.libs.table = K.promised("boot/strings.lua"), K.promised("boot/tables.lua")
+  K.libs.coroutine = K.promised("boot/coroutines.lua")
   K.libs.math, K.libs.utf8 = K.raw.math, K.raw.utf8 -- every one of utf8 is linear in its arguments
   K.libs.os = { time = os_time, date = os_date, clock = clock, difftime = raw_os.difftime }
   for name, lib in next, K.libs do G[name] = K.seal(lib, name) end

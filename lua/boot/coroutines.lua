@@ -13,14 +13,7 @@ local isyieldable = K.raw.coroutine.isyieldable
 local kill_check, watch, pass_result, failed = K.kill.check, K.kill.watch, K.kill.pass, K.kill.failed
 local dead, KILL = K.kill.dead, K.kill.KILL
 
-local function HOST() end                          -- tags a yield as a call to the host; `==` of functions runs no __eq
-local tasks = setmetatable({}, { __mode = "k" })   -- coroutines of tasks and strands: scripts may not resume them
-local waiting = setmetatable({}, { __mode = "k" }) -- coroutines below which a call to the host is open
-K.WEAK = { __mode = "kv" }
-local resumed = setmetatable({}, K.WEAK)           -- coroutine → the waiting one that it resumed
-
-K.HOST = HOST
-K.tasks, K.waiting, K.resumed = tasks, waiting, resumed
+local HOST, tasks, waiting, resumed = K.HOST, K.tasks, K.waiting, K.resumed
 
 local function expect(co, n, name)
   if type(co) ~= "thread" then
@@ -50,8 +43,7 @@ local function guarded_resume(co, ...)
   return pass(co, resume(co, ...))
 end
 
-local lib = {}
-K.libs.coroutine = lib
+local lib = setmetatable(K.libs.coroutine or {}, nil)
 
 function lib.create(f)
   kill_check()

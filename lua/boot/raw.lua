@@ -10,6 +10,8 @@ for k, v in next, _G do
   if type(v) ~= "table" then base[k] = v end
 end
 
+base.collectgarbage("stop") -- until the sandbox is closed (seal.lua): nearly all that is made here stays
+
 -- The libraries themselves, which nothing else will hold once the real globals are empty (base.lua).
 K.raw = {
   base = base,

@@ -17,6 +17,7 @@ K.globals.orcs = K.seal(K.raw.base.setmetatable(K.orcs, {
 }), "orcs")
 K.empty_real_globals(real_globals)
 K.real_globals = nil
+collectgarbage("restart")
 collectgarbage()
 
 return K.step, K.open, collectgarbage

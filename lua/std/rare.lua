@@ -2,19 +2,26 @@
 -- when a script already has: it takes from K, never from K.globals.
 
 local K = ...
-local type, next, later, match = K.raw.base.type, K.raw.base.next, K.later, K.raw.string.match
+local type, rawget, later, match = K.raw.base.type, K.raw.base.rawget, K.later, K.raw.string.match
 
--- Functions of K that files hold before they are there.
-for file, names in next, {
-  ["boot/json.lua"] = { "json_parse", "json_encode" },
-  ["std/schema.lua"] = { "misfit" },
-  ["std/tools.lua"] = { "tools_of", "results_of", "resolve", "answer" },
-  ["std/structured.lua"] = { "structured" },
-  ["std/intents.lua"] = { "intents_as_tools", "intent_as_tool", "intents_served", "serve_intent" },
-  ["std/fallback.lua"] = { "with_fallback", "add_up" },
-} do
-  for i = 1, #names do later(K, names[i], file) end
-end
+-- Functions of K, and the files that hold them.
+local OF_K = {
+  json_parse = "boot/json.lua", json_encode = "boot/json.lua", misfit = "std/schema.lua",
+  tools_of = "std/tools.lua", results_of = "std/tools.lua", resolve = "std/tools.lua", answer = "std/tools.lua",
+  structured = "std/structured.lua", with_fallback = "std/fallback.lua", add_up = "std/fallback.lua",
+  intents_as_tools = "std/intents.lua", intent_as_tool = "std/intents.lua", intents_served = "std/intents.lua",
+  serve_intent = "std/intents.lua",
+}
+
+K.raw.base.setmetatable(K, {
+  __index = function(_, name)
+    local file = OF_K[name]
+    if file then
+      K.need(file)
+      return rawget(K, name)
+    end
+  end,
+})
 
 later(K.fields, "pwd", "std/files.lua")
 
@@ -31,6 +38,7 @@ std/files.lua read write mkdir remove mv glob grep scan_dir git_info
 std/exec.lua exec exec_argv check_command
 std/http.lua http
 std/mcp.lua mcp_servers mcp_tools mcp_call mcp_as_tools
+std/caps.lua caps can request_capability
 std/text.lua text
 std/hash.lua hash
 std/toml.lua toml_encode

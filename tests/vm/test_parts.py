@@ -20,7 +20,7 @@ USES = {
 
 def test_a_vm_is_small_before_it_has_run_anything() -> None:
     vm = sandbox.Sandbox(lambda kind, text: None)
-    assert vm._lua.get_memory_used() < 190_000
+    assert vm._lua.get_memory_used() < 130_000
 
 
 def test_every_lua_file_is_loaded_or_promised() -> None:

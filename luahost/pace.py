@@ -69,7 +69,7 @@ class Pace(trio.abc.Instrument):
 
     def soon(self, owner: Hashable, act: Callable[[], object]) -> None:
         """Does the act, which makes one task ready, now or in its turn: so that not too many are ready at once."""
-        if not self._lines and self._done < LET_IN:
+        if self._ends_s == math.inf or (not self._lines and self._done < LET_IN):
             self._done += 1
             act()
         else:

@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+import hypothesis  # noqa: F401 - before a host: its plugin asks who refers to what, and is not told once that is frozen
 import pytest
 
 HERE = Path(__file__).parent

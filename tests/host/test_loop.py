@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from luahost import Grant, Host, Limits, Source
 from luahost.bridge.syscalls import SYSCALLS
 from luahost.config import Config
 from luahost.ops.llm.providers import PROVIDERS, Provider
+from luahost.pace import LET_IN, Pace
 from luahost.testing import EchoModel
 
 MAY_HOLD_S = 0.025
@@ -100,3 +102,10 @@ async def test_a_thousand_refusals_at_once_do_not_hold_the_loop(tmp_path: Path) 
     async with a_host(tmp_path) as (host, _):
         held = await held_s(host, [], [("llm", pack(FLOODS["llm"]))] * AT_ONCE)
     assert held < MAY_HOLD_S, f"a pass of the loop took {held * 1e3:.1f} ms"
+
+
+def test_where_no_pace_is_kept_everything_is_done_at_once() -> None:
+    pace, done = Pace(), list[int]()
+    for number in range(3 * LET_IN):
+        pace.soon("somebody", partial(done.append, number))
+    assert done == list(range(3 * LET_IN))

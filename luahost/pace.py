@@ -16,7 +16,8 @@ import gc
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Generator, Hashable
+from typing import TypeVar
 
 import trio
 
@@ -25,6 +26,20 @@ PASS_S = 0.006
 
 LET_IN = 24
 """How many go on in one pass after they waited. It costs them a few µs each to see that there is no time left."""
+
+T = TypeVar("T")
+Parts = Generator[None, None, T]
+"""Work that may rest wherever it yields, and returns what it came to."""
+
+
+def at_once(work: Parts[T]) -> T:
+    """What comes of the work, for who can wait for the whole of it."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as over:
+            result: T = over.value
+            return result
 
 
 def settled() -> None:
@@ -74,6 +89,16 @@ class Pace(trio.abc.Instrument):
             act()
         else:
             self._line(owner)[act] = None
+
+    async def through(self, owner: Hashable, work: Parts[T]) -> T:
+        """What comes of the work, each of whose parts has a turn of its own."""
+        while True:
+            await self.turn(owner)
+            try:
+                next(work)
+            except StopIteration as over:
+                result: T = over.value
+                return result
 
     async def run(self) -> None:
         """Lets those in who wait; ends when it is cancelled."""

@@ -7,6 +7,7 @@ values or a dict with str keys of values. As bytes it is MessagePack. Nothing be
 from __future__ import annotations
 
 import re
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -115,11 +116,15 @@ def parse_size(text: str) -> int:
     return int(float(match[1]) * _UNITS[unit.removesuffix("b") if unit != "b" else "b"])
 
 
+NEAR_CHARACTERS, NEAR_NAMES = 40, 100
+
+
 def nearest(name: str, known: Any) -> str:
     """`; did you mean "x"?` for a misspelt name, or "" when nothing is near."""
     import difflib
 
-    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    # Not of long names, nor among many: the time grows with both, and a script may have chosen them.
+    found = difflib.get_close_matches(name[:NEAR_CHARACTERS], list(islice(known, NEAR_NAMES)), n=1, cutoff=0.6)
     return f"; did you mean {found[0]!r}?" if found else ""
 
 

@@ -11,7 +11,7 @@ local HOST, decode, limits = K.HOST, K.decode, K.limits
 local say, int, bytes, said_bytes = wants.say, wants.int, wants.bytes, wants.said_bytes
 
 local MAX_CALLS = 1000         -- open at a time (vm/frames.py has the same); further ones wait in line
-local SPARE_BYTES = 256 * 1024 -- that the wants of a step may be larger than one value; a frame has room for more
+local TOGETHER_BYTES = 512 * 1024 -- of the wants of a step, unless one call alone has more: the host must not look at too much at once
 
 local CALL, ACK = 1, 2 -- why a strand yields
 
@@ -119,7 +119,7 @@ function C.leave()
   while line_first <= line_last and open < MAX_CALLS do
     local strand = line[line_first]
     if not strand.ended then
-      if said_bytes() + #strand.args > limits.value_bytes + SPARE_BYTES then return say("\x91\x06") end
+      if said_bytes() > 0 and said_bytes() + #strand.args > TOGETHER_BYTES then return say("\x91\x06") end
       ask(strand, strand.op, strand.args)
       strand.args = nil
     end

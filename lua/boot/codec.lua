@@ -99,6 +99,7 @@ local function put_table(t)
       if type(k) ~= "string" then
         refuse("a table with both named keys and keys of type " .. type(k) .. " has no JSON form")
       end
+      nodes = nodes + 1
       put_text(k)
       put_value(v)
       n = n + 1

@@ -6,7 +6,6 @@ how it ended. Never prompt text, never a key, never a header: arguments are ther
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -91,7 +90,7 @@ class Trail:
         self,
         op: str,
         capability: str,
-        args: msgspec.Raw,
+        args_sha256: str,
         refusal: Refusal | None,
         action: Action | None = None,
         grant: Grant | None = None,
@@ -105,7 +104,7 @@ class Trail:
             action=op,
             decision="allow" if refusal is None else "deny",
             rule="granted" if refusal is None else refusal.rule,
-            args_sha256=hashlib.sha256(args).hexdigest(),
+            args_sha256=args_sha256,
         )
         if refusal is not None:
             record.error_kind = refusal.kind

@@ -133,7 +133,7 @@ class Ladder:
         """The stub: says no before it looks at anything."""
         assert row.capability is not None
         refusal = self._no_grant(row.capability)
-        self._trail.write(self._trail.record(row.op, row.capability, entry.args, refusal))
+        self._trail.write(self._trail.record(row.op, row.capability, entry.args_sha256, refusal))
         return self._refused(results.refused(row.capability, refusal))
 
     async def _gated(self, row: Syscall, entry: OpenCall) -> Any:
@@ -143,11 +143,12 @@ class Ladder:
             args = arguments(row.op, entry.args)
         except msgspec.ValidationError as error:
             return results.from_validation(error, row.options)
+        await self.share.turn()  # what a call brings may be large: each step with it has time of its own
         plan = row.plan(self.share, args)
         if isinstance(plan, dict):
             return plan
         if isinstance(plan, Refusal):  # no gate is needed to see that it would be too much
-            self._trail.write(self._trail.record(row.op, row.capability, entry.args, plan))
+            self._trail.write(self._trail.record(row.op, row.capability, entry.args_sha256, plan))
             return self._refused(results.refused(row.capability, plan))
         world = self.share.world
         boarded: list[tuple[Permit[Any], Record]] = []
@@ -189,7 +190,7 @@ class Ladder:
         grant = self._grants.get(action.kind)
         answer = self._no_grant(action.kind) if grant is None else decide(grant, action, now_s)
         refusal = answer if isinstance(answer, Refusal) else None
-        return answer, self._trail.record(op, action.kind, entry.args, refusal, action, grant)
+        return answer, self._trail.record(op, action.kind, entry.args_sha256, refusal, action, grant)
 
     async def _approval(
         self, op: str, entry: OpenCall, boarded: list[tuple[Permit[Any], Record]], ends_s: float

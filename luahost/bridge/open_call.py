@@ -6,7 +6,9 @@ longer read. Knows no grant and no operation.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
+from functools import cached_property
 
 import trio
 
@@ -38,6 +40,11 @@ class OpenCall:
         self._unacked = False
         self._go_on = True
         self._changed = trio.Event()
+
+    @cached_property
+    def args_sha256(self) -> str:
+        """What the audit has of the arguments; made once, however many decisions the call needs."""
+        return hashlib.sha256(self.args).hexdigest()
 
     def end(self, refusal: Refusal) -> None:
         if self.ended is None:

@@ -57,8 +57,13 @@ class Origin(msgspec.Struct, frozen=True):
         return True
 
 
+MAX_URL_CHARS = 32 * 1024
+
+
 def parse_base_url(url: str) -> tuple[Origin, str]:
     """The origin and the path prefix ("" or "/…" without a trailing slash); ConfigError if it is odd."""
+    if len(url) > MAX_URL_CHARS:
+        raise ConfigError(f"base_url: at most {MAX_URL_CHARS} characters expected, got {len(url)}")
     if not _PLAIN.fullmatch(url) or "\\" in url:
         raise ConfigError(f"base_url: a URL like https://host:port expected, got {url[:100]!r}")
     try:
@@ -87,6 +92,8 @@ _ENCODED_DOTS = re.compile(r"(?:^|/)(?:\.|%2e){1,2}(?:/|$)", re.IGNORECASE)
 
 def parse_url(url: str) -> tuple[Origin, str]:
     """The origin, and what is asked of it, path and query; ConfigError if it is odd. No fragment is kept."""
+    if len(url) > MAX_URL_CHARS:
+        raise ConfigError(f"url: at most {MAX_URL_CHARS} characters expected, got {len(url)}")
     base, mark, query = url.partition("#")[0].partition("?")
     try:
         origin, _ = parse_base_url(base)

@@ -7,6 +7,7 @@ import os
 import random
 import time
 from collections.abc import Awaitable, Callable, Hashable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +59,7 @@ class World:
         self._met: set[str] = set()  # providers that a call can be made to at once
         self._making = trio.Lock()
         self.readers = trio.CapacityLimiter(1)  # who reads YAML or TOML: Python, one thread is all it has
+        self.searchers = trio.CapacityLimiter(2)  # who walks through files: the same, but disks may be slow
         self.evaluators = trio.CapacityLimiter(8)
 
     def now_s(self) -> float:
@@ -109,9 +111,11 @@ class Share:
         self.evaluates = False  # a VM of orcs.sandbox_eval
         self.board = Board()
         self.looking = trio.Lock()  # at the board
+        self.searching = trio.Lock()  # through files
         self.approvals = Approvals(world.approver, world.approval_timeout_s)
         self.ceiling: dict[str, Grant] = {}  # what may be asked for, at most
         self.audit: Callable[..., None] = lambda **fields: None  # one decision; set with the bridge
+        self.turn = partial(world.pace.turn, self.owner)  # comes when there is time for something short
         self.depth = 0  # of a root; its children are at 1
         self.program: Program  # the VM itself, and through it those below; set when it is made
         self.tickets: Tickets

@@ -7,6 +7,7 @@ from typing import Any
 
 from luahost.ops.sessions.session import SessionInfo, readable
 from luahost.ops.sessions.store import Mode, Store
+from luahost.pace import at_once
 
 
 class Sessions:
@@ -25,7 +26,7 @@ class Sessions:
 
     def get(self, id: str) -> dict[str, Any]:
         """{id, system_prompt, messages, …} as plain values; the providers' own state is left out."""
-        return readable(self._store.find(id))
+        return at_once(readable(self._store.find(id)))
 
     def delete(self, id: str) -> None:
         """Forgets the session."""

@@ -14,6 +14,7 @@ Pure; knows no socket and no lupa.
 from __future__ import annotations
 
 import gc
+import re
 import struct
 from itertools import chain
 from math import isfinite
@@ -38,7 +39,11 @@ FRAME_SPARE = 1 << 20
 
 
 MAX_NODES = 70_000
-"""A value is made of at most this many (lua/boot/raw.lua): building one keeps the event loop waiting."""
+"""A value has at most so many, keys included (lua/boot/raw.lua): building it keeps the event loop waiting."""
+
+
+MAX_HEADS = 10_000
+"""Of longer lists and maps in one value that are looked at one by one."""
 
 
 class FrameError(Exception):
@@ -230,8 +235,7 @@ def decode(data: bytes | msgspec.Raw) -> Value:
     A byte may stand for an object of 64: what may hold more objects than a value has is counted first.
     """
     data = bytes(data)
-    if len(data) > LARGE and data[0] not in _TEXTS and _heads(data) > MAX_NODES and _is_over(data):
-        raise FrameError(f"a value of more than {MAX_NODES} items")
+    bounded(data)
     collects = len(data) > LARGE and gc.isenabled()
     if collects:
         gc.disable()  # all that is made here is held: looking for what is not takes longer than making it
@@ -244,10 +248,21 @@ def decode(data: bytes | msgspec.Raw) -> Value:
             gc.enable()
 
 
+def bounded(data: bytes) -> None:
+    """FrameError for a value of so many items that decoding it would keep the event loop waiting."""
+    if len(data) <= LARGE or data[0] in _TEXTS:
+        return
+    most = MAX_NODES + 1000
+    if (_heads(data) > MAX_NODES or _declared(data, most) > most) and _is_over(data, most):
+        raise FrameError(f"a value of more than {MAX_NODES} items")
+
+
 _HEADS = bytes((*range(0x80, 0xA0), *range(0xDC, 0x100)))
 """Bytes that may stand for a table or for a number that is an object; ASCII text has none of them."""
 
 
+_SINGLES = b"\xc0\xc2\xc3"  # nil, false, true
+_RUN = re.compile(rb"[\x00-\x9f\xc0\xc2\xc3\xe0-\xff]+")
 _TEXTS = b"\xc4\xc5\xc6\xd9\xda\xdb"
 
 
@@ -255,15 +270,30 @@ def _heads(data: bytes) -> int:
     return len(data) - len(data.translate(None, _HEADS))
 
 
-def _is_over(data: bytes) -> bool:
-    """Whether this is more values and keys than MAX_NODES have; stops there. Decoding tells what is no value."""
-    at, end, count, most = 0, len(data), 0, 2 * MAX_NODES + 1000
+def _declared(data: bytes, enough: int) -> int:
+    """At least how many items the longer lists and maps of this say they have; may count what is in texts too."""
+    count = looked = 0
+    for head, width, of_each in ((b"\xdc", 2, 1), (b"\xdd", 4, 1), (b"\xde", 2, 2), (b"\xdf", 4, 2)):
+        at = data.find(head)
+        while at >= 0 and count <= enough:
+            looked += 1
+            if looked > MAX_HEADS:  # too many to look at: the careful way
+                return enough + 1
+            count += of_each * int.from_bytes(data[at + 1 : at + 1 + width], "big")
+            at = data.find(head, at + 1)
+    return count
+
+
+def _is_over(data: bytes, most: int) -> bool:
+    """Whether this is more values and keys than `most`; stops when it knows. Decoding tells what is no value."""
+    at, end, count = 0, len(data), 0
     try:
-        while at < end and count <= most:
+        while count <= most < count + end - at:
             byte = data[at]
             count += 1
-            if byte < 0xA0 or byte >= 0xE0:  # a small number, or the head of a small table
-                at += 1
+            if byte < 0xA0 or byte >= 0xE0 or byte in _SINGLES:  # a small number, or the head of a small table
+                stop = _RUN.match(data, at, at + most + 1).end()  # type: ignore[union-attr]
+                count, at = count + stop - at - 1, stop
             elif byte < 0xC0:
                 at += 1 + (byte & 0x1F)
             elif byte in (0xC4, 0xD9):  # short bytes and texts: the most that are many
@@ -280,8 +310,7 @@ def _is_over(data: bytes) -> bool:
 
 # byte → (bytes that follow it, bytes that say how many more follow): MessagePack's specification
 _SIZES: dict[int, tuple[int, int]] = (
-    {0xC0: (0, 0), 0xC2: (0, 0), 0xC3: (0, 0)}  # nil, false, true
-    | {0xC4: (0, 1), 0xC5: (0, 2), 0xC6: (0, 4), 0xD9: (0, 1), 0xDA: (0, 2), 0xDB: (0, 4)}  # bytes, text
+    {0xC4: (0, 1), 0xC5: (0, 2), 0xC6: (0, 4), 0xD9: (0, 1), 0xDA: (0, 2), 0xDB: (0, 4)}  # bytes, text
     | {0xC7: (1, 1), 0xC8: (1, 2), 0xC9: (1, 4)}  # extensions
     | {0xD4 + n: (1 + (1 << n), 0) for n in range(5)}
     | {0xCA: (4, 0), 0xCB: (8, 0)}  # floats
@@ -318,6 +347,7 @@ def _checked(value: Value) -> Value:
             dicts = [each for each in level if type(each) is dict]
             if not set(map(type, chain.from_iterable(dicts))) <= _KEYS:
                 raise FrameError("a value with a key that is no text")
+            count += sum(map(len, dicts))
             below += chain.from_iterable(map(dict.values, dicts))
         if list in types:
             below += chain.from_iterable([each for each in level if type(each) is list])

@@ -44,7 +44,11 @@ class Endings:
         self._fail("parse_error", f"the answer is not JSON: {seen}" if seen else "the answer is empty", out)
 
     def _too_large(self, out: list[Event]) -> None:
-        self._fail("too_large", f"the answer, or one piece of it, is larger than {self._max} bytes", out)
+        self._fail(
+            "too_large",
+            f"the answer, or one piece of it, is larger than {self._max} bytes, or of too many items",
+            out,
+        )
 
     def _incomplete(self, dropped: bool, out: list[Event]) -> None:
         how = "the connection broke" if dropped else "the server closed the stream"

@@ -22,8 +22,28 @@ _S = TypeVar("_S", bound=msgspec.Struct)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
+MANY_BRACKETS, MANY_COMMAS = 300_000, 1_000_000
+"""More than that in one JSON text, and reading it as objects would keep everybody waiting."""
+
+_NO_MARKS = bytes(set(range(256)) - set(b"[{,"))
+
+ODD_BYTES = 1 << 20
+"""What is odd is read up to this size: it takes ten times as long."""
+
+
+def is_heavy(text: bytes, share: int = 1) -> bool:
+    """Whether the JSON may be too much to be read in one piece, whatever its size; `share`: of what is usual."""
+    if len(text) * share <= MANY_BRACKETS:
+        return False
+    marks = text.translate(None, _NO_MARKS)
+    commas = marks.count(b",") if len(marks) * share <= MANY_BRACKETS + MANY_COMMAS else MANY_COMMAS + 1
+    return commas * share > MANY_COMMAS or (len(marks) - commas) * share > MANY_BRACKETS
+
+
 def any_json(data: bytes) -> Any:
-    """Any JSON, also with broken UTF-8, lone surrogates or raw control characters. ValueError if none."""
+    """Any JSON, also with broken UTF-8, lone surrogates or raw control characters. ValueError if none, or much."""
+    if len(data) > ODD_BYTES or is_heavy(data, 10):
+        raise ValueError("too much")
     text = data.decode("utf-8", "replace")
     try:
         return json.loads(text, strict=False, object_hook=_without_surrogates)
@@ -38,6 +58,8 @@ def is_cut(text: bytes) -> bool:
     """It is the beginning of a JSON object and not the whole of it."""
     if not text.startswith(b"{"):
         return False
+    if len(text) > ODD_BYTES or is_heavy(text, 10):
+        return not text.rstrip().endswith(b"}")
     said = text.decode("utf-8", "replace")
     try:
         json.loads(said, strict=False)

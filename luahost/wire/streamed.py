@@ -74,7 +74,7 @@ class Streamed(Endings):
         if not self._ok:
             self._refused(bytes(self._body), out)
         elif not self._framed:
-            self._read_body(bytes(self._body).removeprefix(BOM).strip(), dropped, out)
+            self._whole(dropped, out)
         elif not self.ended:
             if self._sse is not None:
                 self._events(self._sse.close(), out, cut=True)
@@ -102,9 +102,18 @@ class Streamed(Endings):
         if self._sse is not None:
             self._read_events(self._sse, data, out)
 
+    def _whole(self, dropped: bool, out: list[Event]) -> None:
+        text = bytes(self._body).removeprefix(BOM).strip()
+        if lenient.is_heavy(text):
+            self._too_large(out)
+        else:
+            self._read_body(text, dropped, out)
+
     def _read_events(self, sse: SSEParser, data: bytes, out: list[Event]) -> None:
         try:
             events = sse.feed(data)
+            if events and lenient.is_heavy(events[0].data):  # the others came whole in this one piece
+                raise EventTooLarge(self._max, [])
         except EventTooLarge as error:
             self._events(error.events, out)
             if not self.ended:

@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from luahost.wire.events import ToolCall
-from luahost.wire.lenient import NOT_READ
+from luahost.wire.lenient import NOT_READ, is_heavy
 from luahost.wire.messages import State
 
 
@@ -28,6 +28,8 @@ def parse_arguments(raw: str) -> dict[str, Any] | None:
     """Strict: one JSON object, or nothing at all, which is `{}`. None for anything else."""
     if not raw.strip():
         return {}
+    if is_heavy(raw.encode("utf-8", "replace")):
+        return None
     try:
         value = msgspec.json.decode(raw)
     except NOT_READ:

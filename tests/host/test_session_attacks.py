@@ -14,6 +14,7 @@ from trio_tests import echo_config, in_trio
 from luahost import ConfigError, Grant, Host, Limits, Source
 from luahost.errors import Exhausted, LuahostError
 from luahost.ops.sessions.store import Store
+from luahost.pace import at_once
 from luahost.testing import EchoModel
 from luahost.wire.events import Usage
 from luahost.wire.messages import (
@@ -301,7 +302,7 @@ def test_the_store_knows_what_it_weighs_whatever_was_done_and_never_more_than_it
                     store.trim(args[0], max_messages=args[1])
                 case "condense":
                     session, count = store.older(args[0], args[1])
-                    store.condense(args[0], count, session.prefix_of(count), args[2])
+                    at_once(store.condense(args[0], count, at_once(session.prefix_of(count)), args[2]))
                 case "delete":
                     store.delete(args[0])
                 case "load":

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from luahost.ops.sessions.session import Session
 from luahost.ops.sessions.store import Store
 from luahost.ops.sessions.turns import begins_turn, measure, mended, shortened, turn_starts, weight
+from luahost.pace import at_once
 from luahost.wire.events import Usage
 from luahost.wire.messages import (
     Block,
@@ -204,7 +205,7 @@ def test_each_requests_history_begins_with_the_bytes_of_the_one_before_on_every_
     digest = hashlib.sha256(msgspec.json.encode(Message("system", "S")) + b"\n")
     for message in session.messages:
         digest.update(msgspec.json.encode(message) + b"\n")
-    assert hashes[-1] == digest.hexdigest() == session.prefix_of(len(session.messages))
+    assert hashes[-1] == digest.hexdigest() == at_once(session.prefix_of(len(session.messages)))
     assert len(set(hashes)) == len(hashes)
 
 

@@ -105,7 +105,7 @@ def test_texts_bytes_and_lists_of_every_head_come_back(echo: Echo, size: int) ->
         "x" * size,
         b"\xff" * size if size else "",
         ["y"] * size,
-        {f"k{i}": i for i in range(size)} if size < 70000 else 0,
+        {f"k{i}": i for i in range(size)} if size < 35000 else 0,
     ):
         assert same(echo("echo", value), value)
 

@@ -97,10 +97,10 @@ class Reach:
             raise No(results.refused(self.permit.action.kind, refusal, path="/".join(names)))
 
 
-async def in_thread(act: Callable[[], T]) -> T | Result:
-    """Runs what touches the disk in a thread; what the disk says becomes a result."""
+async def in_thread(act: Callable[[], T], one: trio.CapacityLimiter | None = None) -> T | Result:
+    """Runs what touches the disk in a thread, `one` of its kind; what the disk says becomes a result."""
     try:
-        return await trio.to_thread.run_sync(act)
+        return await trio.to_thread.run_sync(act, limiter=one)
     except No as no:
         return no.result
     except Leaves as leaves:

@@ -7,11 +7,10 @@ is bounded: depth, entries looked at, matches told, bytes read.
 from __future__ import annotations
 
 import os
-import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import trio
@@ -24,6 +23,8 @@ from luahost.ops.files.calls import MAX_FILE_BYTES, FilePermit, settle
 from luahost.ops.files.reach import No, Reach, action, in_thread, open_regular, start_of
 from luahost.ops.results import Result, as_text
 from luahost.ops.world import Emit, Planned, Share
+
+T = TypeVar("T")
 
 MAX_DEPTH = 32
 MAX_ENTRIES = 200_000
@@ -84,6 +85,12 @@ def plan_git(share: Share, args: None) -> Planned | Result:
     return _plan(share, ".")
 
 
+async def _searched(share: Share, act: Callable[[], T]) -> T | Result:
+    """A walk is work for Python, which threads share with the event loop: a few at a time, and one of each VM."""
+    async with share.searching:
+        return await in_thread(act, share.world.searchers)
+
+
 def _entries(reach: Reach, spot: Spot, max_depth: int = MAX_DEPTH) -> Iterator[Entry]:
     """All below a directory that the grant reaches; directories on the way to something it may reach as well."""
     for count, (each, entry) in enumerate(tree(spot, max_depth), 1):
@@ -120,7 +127,7 @@ async def glob(permit: FilePermit, planned: Planned, args: GlobArgs, share: Shar
                         raise No(results.error("too_large", f"more than {MAX_FOUND} files match"))
         return found
 
-    found = await in_thread(act)
+    found = await _searched(share, act)
     if isinstance(found, dict):
         return found
     settle(permit)
@@ -161,7 +168,7 @@ async def scan_dir(permit: FilePermit, planned: Planned, args: ScanArgs, share: 
                     raise No(results.error("too_large", f"more than {MAX_FOUND} entries"))
         return found
 
-    found = await in_thread(act)
+    found = await _searched(share, act)
     if isinstance(found, dict):
         return found
     settle(permit)
@@ -206,7 +213,7 @@ async def grep(permit: FilePermit, planned: Planned, args: GrepArgs, share: Shar
                     break
         return read
 
-    read = await in_thread(act)
+    read = await _searched(share, act)
     if isinstance(read, dict):
         return read
     settle(permit, read)
@@ -225,7 +232,13 @@ def _files(reach: Reach, spot: Spot) -> Iterator[Spot]:
             yield each
 
 
-_LINE_END = re.compile(rb"\r?\n")
+def _lines(data: bytes) -> Iterator[bytes]:
+    """One by one: to split megabytes at once would hold the event loop, wherever it is done."""
+    at = 0
+    while (end := data.find(b"\n", at)) >= 0:
+        yield data[at : end - 1 if data[at:end].endswith(b"\r") else end]
+        at = end + 1
+    yield data[at:]
 
 
 def _grep_one(where: Spot, search: Any, shown: str, matches: list[dict[str, Any]]) -> int:
@@ -240,7 +253,7 @@ def _grep_one(where: Spot, search: Any, shown: str, matches: list[dict[str, Any]
         data = file.read(MAX_FILE_BYTES)
     if b"\0" in data[:8192]:
         return len(data)
-    for number, line in enumerate(_LINE_END.split(data), 1):
+    for number, line in enumerate(_lines(data), 1):
         if search(line) is not None:
             text = as_text(line[: 4 * MAX_LINE_CHARS])
             line_text = text if isinstance(text, str) else line.decode(errors="replace")
@@ -267,7 +280,7 @@ async def git_info(permit: FilePermit, planned: Planned, args: None, share: Shar
             commit = _git_ref(held, reach, ref)
             return told if commit is None else {**told, "commit_short": commit[:7]}
 
-    told = await in_thread(act)
+    told = await _searched(share, act)
     if told["ok"]:
         settle(permit)
     return dict(told)

@@ -41,6 +41,9 @@ if TYPE_CHECKING:  # the transport, and httpx with it, is imported when the firs
     from luahost.transport.client import Answer
 
 
+LARGE_BYTES = 1 << 20
+"""A history that takes longer to be written as a request than the event loop may wait."""
+
 LEAVING_TICKS = 20
 """Turns of the event loop that a call which has just been cancelled may need to be out of its session."""
 
@@ -53,6 +56,7 @@ async def complete(
     if not planned.missing_key:
         # The first takes long and cannot be cut short: no session is busy meanwhile.
         await share.world.client(planned.provider)
+    await share.turn()
     session = share.sessions.get(args.opts.session_id)
     for _ in range(LEAVING_TICKS):
         if not session.busy:
@@ -129,7 +133,12 @@ class _Turn:
 
     async def run(self) -> Result:
         world, heard, opts = self._share.world, self._heard, self._args.opts
-        exchange = self._exchange()
+        await self._share.turn()
+        if self._session.cost > LARGE_BYTES:  # in a thread, Python gives way every few ms
+            exchange = await trio.to_thread.run_sync(self._exchange, limiter=world.readers)
+        else:
+            exchange = self._exchange()
+        await self._share.turn()
         dropped = exchange.request.dropped
         if dropped and opts.strict:
             self._permit.release()
@@ -165,6 +174,7 @@ class _Turn:
         if not heard.stopped and end is not None and end.failure is not None and not answerable:
             billed = _billed(attempts.report.reached, usage is not None, end.failure)
             return self._failed(results.from_failure(end.failure), end.stop_reason, billed)
+        await self._share.turn()
         return self._succeeded()
 
     # ── while it runs ───────────────────────────────────────────────────────────────────────────────────

@@ -19,6 +19,7 @@ from luahost.ops.llm.options import PingArgs
 from luahost.ops.llm.plan import Plan
 from luahost.ops.results import Result
 from luahost.ops.world import Emit, Share
+from luahost.wire.lenient import is_heavy
 
 MAX_LISTING_BYTES = 4 * 1024 * 1024
 MAX_MODELS = 5000
@@ -52,6 +53,8 @@ async def models(
 
 def _names(body: bytes) -> list[str] | None:
     """OpenAI and Anthropic list under `data` by `id`, Gemini and Ollama under `models` by `name`."""
+    if is_heavy(body):
+        return None
     try:
         listing = msgspec.json.decode(body)
     except (msgspec.DecodeError, RecursionError, UnicodeError):

@@ -15,12 +15,14 @@ import msgspec
 from luahost.errors import LuahostError
 from luahost.ops import results
 from luahost.ops.results import Result
-from luahost.ops.sessions.session import readable
+from luahost.ops.sessions.session import described, readable
 from luahost.ops.sessions.store import Mode
-from luahost.ops.sessions.turns import as_text, measure
+from luahost.ops.sessions.turns import as_text, measure, portion
 from luahost.ops.world import Share
+from luahost.pace import Parts
 from luahost.wire.messages import ToolResultBlock
 
+LISTED_AT_ONCE = 200
 LISTED_BYTES = 200
 """What a session takes in a list, at least."""
 
@@ -103,12 +105,29 @@ def _told(act: Callable[[Share, Any], Any]) -> Callable[[Share, Any], Any]:
         try:
             return act(share, args)
         except LuahostError as error:
-            if error.kind == "invalid_config":
-                return results.error("invalid_options", error.message, field="json")
-            field = error.message.partition(": ")[0] if error.kind == "invalid_options" else None
-            return results.error(error.kind, error.message, retryable=error.kind == "session_busy", field=field)
+            return _no(error)
 
     return told
+
+
+def _in_parts(act: Callable[[Share, Any], Parts[Any]]) -> Callable[[Share, Any], Any]:
+    """The same of one that takes time where sessions are large."""
+
+    @wraps(act)
+    async def told(share: Share, args: Any) -> Any:
+        try:
+            return await share.world.pace.through(share.owner, act(share, args))
+        except LuahostError as error:
+            return _no(error)
+
+    return told
+
+
+def _no(error: LuahostError) -> Result:
+    if error.kind == "invalid_config":
+        return results.error("invalid_options", error.message, field="json")
+    field = error.message.partition(": ")[0] if error.kind == "invalid_options" else None
+    return results.error(error.kind, error.message, retryable=error.kind == "session_busy", field=field)
 
 
 def _no_room(share: Share, size: int, what: str, hint: str) -> Result | None:
@@ -117,18 +136,20 @@ def _no_room(share: Share, size: int, what: str, hint: str) -> Result | None:
     return results.error("too_large", f"{what} is {size} bytes; a value may have {share.value_bytes}{hint}")
 
 
-@_told
-def dump(share: Share, args: DumpArgs | None) -> str | Result:
+@_in_parts
+def dump(share: Share, args: DumpArgs | None) -> Parts[str | Result]:
     opts = DumpOptions() if args is None else args.opts
+    for id in dict.fromkeys(opts.ids) if opts.ids is not None else list(share.sessions):
+        yield from share.sessions.find(id).counting()
     size = share.sessions.dump_bytes(opts.ids)
     return _no_room(share, size, "the dump", "; dump some with ids, or trim") or share.sessions.dump(
         opts.ids, full=opts.full
     )
 
 
-@_told
-def load(share: Share, args: LoadArgs) -> Result:
-    return {"ok": True, "count": share.sessions.load(args.json, args.opts.mode)}
+@_in_parts
+def load(share: Share, args: LoadArgs) -> Parts[Result]:
+    return {"ok": True, "count": (yield from share.sessions.loading(args.json, args.opts.mode))}
 
 
 @_told
@@ -137,19 +158,28 @@ def answer(share: Share, args: AnswerArgs) -> Result:
     return {"ok": share.sessions.answer(args.session_id, [each.block() for each in args.tool_results])}
 
 
-@_told
-def list_(share: Share, args: None) -> Result:
+@_in_parts
+def list_(share: Share, args: None) -> Parts[Result]:
     too_large = _no_room(share, LISTED_BYTES * len(share.sessions), "the list", "; delete some sessions")
-    return too_large or {"ok": True, "sessions": [msgspec.to_builtins(each) for each in share.sessions.list()]}
+    if too_large:
+        return too_large
+    listed: list[dict[str, Any]] = []
+    for session in list(share.sessions.values()):
+        yield from session.counting()
+        listed.append(msgspec.to_builtins(described(session)))
+        if len(listed) % LISTED_AT_ONCE == 0:
+            yield
+    return {"ok": True, "sessions": listed}
 
 
-@_told
-def get(share: Share, args: IdArgs) -> Result:
+@_in_parts
+def get(share: Share, args: IdArgs) -> Parts[Result]:
     session = share.sessions.find(args.id)
+    yield from session.counting()
     too_large = _no_room(
         share, session.tally.bytes * 3 // 4, f"session {args.id[:80]!r}", "; trim it, or fork a part"
     )
-    return too_large or {"ok": True, **_without_none(readable(session))}
+    return too_large or {"ok": True, **_without_none((yield from readable(session)))}
 
 
 @_told
@@ -163,32 +193,40 @@ def fork(share: Share, args: ForkArgs) -> Result:
     return {"ok": True, "id": share.sessions.fork(args.id, args.opts.new_id, args.opts.at_turn)}
 
 
-@_told
-def trim(share: Share, args: TrimArgs) -> Result:
+@_in_parts
+def trim(share: Share, args: TrimArgs) -> Parts[Result]:
+    yield from share.sessions.find(args.id).counting()
     before = len(share.sessions.find(args.id).messages)
     after = share.sessions.trim(args.id, args.opts.max_messages, args.opts.max_tokens)
     return {"ok": True, "removed": before - after.messages, **msgspec.to_builtins(after)}
 
 
-@_told
-def older(share: Share, args: OlderArgs) -> Result:
+@_in_parts
+def older(share: Share, args: OlderArgs) -> Parts[Result]:
     """What compaction would summarise, as text for a model, and what `condense` wants to know about it."""
+    yield from share.sessions.find(args.id).counting()
     session, count = share.sessions.older(args.id, args.keep_turns)
     about = {"ok": True, "count": count, "tokens": session.tokens}
     if count == 0:
         return about
     part = session.messages[:count]
-    too_large = _no_room(share, measure(part).bytes, "the older part", "; trim the session first")
-    return too_large or {
-        **about,
-        "text": as_text(part),
-        "prefix_sha256": session.prefix_of(count),
-    }
+    texts: list[str] = []
+    at = size = 0
+    while at < count:
+        some = portion(part, at)
+        at, size = at + len(some), size + measure(some).bytes
+        too_large = _no_room(share, size, "the older part", "; trim the session first")
+        if too_large:
+            return too_large
+        texts += [text] if (text := as_text(some)) else []
+        yield
+    prefix = yield from session.prefix_of(count)
+    return {**about, "text": "\n\n".join(texts), "prefix_sha256": prefix}
 
 
-@_told
-def condense(share: Share, args: CondenseArgs) -> Result:
-    after = share.sessions.condense(args.id, args.count, args.prefix_sha256, args.summary)
+@_in_parts
+def condense(share: Share, args: CondenseArgs) -> Parts[Result]:
+    after = yield from share.sessions.condense(args.id, args.count, args.prefix_sha256, args.summary)
     return {"ok": True, **msgspec.to_builtins(after)}
 
 

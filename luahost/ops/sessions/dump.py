@@ -19,14 +19,18 @@ import msgspec
 
 from luahost.errors import ConfigError
 from luahost.ops.sessions.session import Session
-from luahost.ops.sessions.turns import mended
+from luahost.ops.sessions.turns import PORTION_BYTES, PORTION_NODE, mended
+from luahost.pace import Parts
 from luahost.values import MAX_DEPTH, deeper_than
 from luahost.wire.events import Usage
+from luahost.wire.lenient import is_heavy
 from luahost.wire.messages import Message, ToolResultBlock, ToolUseBlock, text_of
 
 MAX_BYTES = 64 * 1024 * 1024
 MAX_SESSIONS = 10_000
 ID_CHARACTERS = 200
+MAX_BLOCKS = 20_000
+"""Of messages and blocks in one session; its cost says nearly the same once it is read."""
 MAX_COUNT = 1 << 53
 VERSION = 1
 
@@ -80,19 +84,30 @@ def _stored(session: Session) -> _Stored:
     )
 
 
-def parse(text: str | bytes, now_s: float) -> dict[str, Session]:
+def parsing(text: str | bytes, now_s: float) -> Parts[dict[str, Session]]:
     """The sessions in a dump, each checked and mended; ConfigError for anything that is no dump."""
     if len(text) > MAX_BYTES:
         raise ConfigError(f"sessions: at most {MAX_BYTES} bytes of JSON expected, got {len(text)}")
     raw = _object(text, "a JSON object of sessions")
+    yield
     if "version" in raw and not bytes(raw["version"]).startswith(b"["):
         version = bytes(raw["version"])
         if version != b"%d" % VERSION:
             raise ConfigError(f"sessions: version {VERSION} expected, got {version[:40].decode(errors='replace')}")
         raw = _object(raw.get("sessions", b"{}"), 'an object under "sessions"')
+        yield
     if len(raw) > MAX_SESSIONS:
         raise ConfigError(f"sessions: at most {MAX_SESSIONS} expected, got {len(raw)}")
-    return {id: _session(id, value, now_s) for id, value in raw.items()}
+    sessions: dict[str, Session] = {}
+    since = 0
+    for id, value in raw.items():
+        since += PORTION_NODE + len(memoryview(value))
+        if since > PORTION_BYTES:
+            since = 0
+            yield
+        sessions[id] = yield from _session(id, value, now_s)
+    yield
+    return sessions
 
 
 def _object(text: str | bytes | msgspec.Raw, wanted: str) -> dict[str, msgspec.Raw]:
@@ -102,13 +117,20 @@ def _object(text: str | bytes | msgspec.Raw, wanted: str) -> dict[str, msgspec.R
         raise ConfigError(f"sessions: {wanted} expected: {error}") from None
 
 
-def _session(id: str, raw: msgspec.Raw, now_s: float) -> Session:
+def _session(id: str, raw: msgspec.Raw, now_s: float) -> Parts[Session]:
     if not valid_id(id):
         raise ConfigError(
             f"sessions: an id of 1 to {ID_CHARACTERS} characters, no control characters, expected, got {id[:80]!r}"
         )
+    text = bytes(raw)
+    if len(text) > PORTION_BYTES:
+        yield
+    if is_heavy(text) or text.count(b'"role"') + text.count(b'"type"') > MAX_BLOCKS:
+        raise ConfigError(f"sessions: {id!r}: at most {MAX_BLOCKS} messages and blocks expected", kind="too_large")
+    if len(text) > PORTION_BYTES:
+        yield
     try:
-        if bytes(memoryview(raw)[:1]) == b"{":
+        if text[:1] == b"{":
             stored = _full.decode(raw)
         else:
             messages = _bare.decode(raw)
@@ -121,11 +143,13 @@ def _session(id: str, raw: msgspec.Raw, now_s: float) -> Session:
             )
     except _PROBLEMS as error:
         raise ConfigError(f"sessions: {id!r}: {error}") from None
+    if len(text) > PORTION_BYTES:
+        yield
     problem = _problem(stored)
     if problem is not None:
         raise ConfigError(f"sessions: {id!r}: {problem}")
     messages = mended(stored.messages)
-    size = len(memoryview(raw)) if messages == stored.messages else None
+    size = len(text) if messages == stored.messages else None
     session = Session(id, stored.system, messages, json_bytes=size)
     session.usage, session.last_tokens, session.pending = stored.usage, stored.last_tokens, stored.pending
     session.created_s, session.updated_s = stored.created_s, stored.updated_s

@@ -14,7 +14,8 @@ from typing import Any
 
 import msgspec
 
-from luahost.ops.sessions.turns import Tally, canonical, lost, measure, memory_of, mended, weight
+from luahost.ops.sessions.turns import Tally, canonical, lost, measure, memory_of, mended, portion, weight
+from luahost.pace import Parts
 from luahost.wire.events import Usage
 from luahost.wire.messages import Message, ToolResultBlock, ToolUseBlock, tool_uses
 
@@ -34,6 +35,7 @@ class Session:
         "_cost",
         "_hash",
         "_hashed",
+        "_measured",
         "_tally",
         "busy",
         "created_s",
@@ -57,7 +59,7 @@ class Session:
     ) -> None:
         self.id, self.system, self.messages, self.busy = id, system, list(messages), False
         self._cost = weight(self.messages, json_bytes)
-        self._tally: Tally | None = None
+        self._tally, self._measured = Tally(), 0  # of so many of its messages
         self.usage: Usage | None = None
         self.last_tokens: int | None = None
         self.pending: list[dict[str, Any]] = []
@@ -90,20 +92,22 @@ class Session:
     def rewrite(self, messages: list[Message]) -> None:
         """Another history in place of this one; what was used stays used."""
         self.messages, self.last_tokens = messages, None
-        self._cost, self._tally = weight(messages), None
+        self._cost, self._tally, self._measured = weight(messages), Tally(), 0
         self._hash, self._hashed = _begun(self.system), 0
 
     def _add(self, messages: list[Message]) -> None:
         self.messages += messages
-        self._cost += weight(messages)
-        if self._tally is not None:
-            self._tally += measure(messages)
+        tally = measure(messages)
+        self._cost += weight(messages, tally.bytes + len(messages) + 1)
+        if self._measured + len(messages) == len(self.messages):
+            self._tally, self._measured = self._tally + tally, len(self.messages)
 
     def copy(self, id: str, messages: list[Message] | None, now_s: float) -> Session:
         """A second conversation with the same past, or the part of it that is given. It has used nothing yet."""
         made = Session(id, self.system, now_s=now_s)
         if messages is None:
-            made.messages, made._cost, made._tally = list(self.messages), self._cost, self._tally
+            made.messages, made._cost = list(self.messages), self._cost
+            made._tally, made._measured = self._tally, self._measured
             made.last_tokens, made._hash, made._hashed = self.last_tokens, self._hash.copy(), self._hashed
         else:
             made.messages, made._cost = messages, weight(messages)
@@ -112,9 +116,22 @@ class Session:
     @property
     def tally(self) -> Tally:
         """The size of its messages, counted when first asked for."""
-        if self._tally is None:
-            self._tally = measure(self.messages)
+        if self._measured < len(self.messages):
+            self._tally += measure(self.messages[self._measured :])
+            self._measured = len(self.messages)
         return self._tally
+
+    def counting(self) -> Parts[None]:
+        """Counts and hashes all that has not been yet, some at a time: what is asked afterwards is known."""
+        while self._measured < len(self.messages):
+            some = portion(self.messages, self._measured)
+            self._tally, self._measured = self._tally + measure(some), self._measured + len(some)
+            yield
+        while self._hashed < len(self.messages):
+            some = portion(self.messages, self._hashed)
+            feed(self._hash, some)
+            self._hashed += len(some)
+            yield
 
     @property
     def cost(self) -> int:
@@ -133,19 +150,26 @@ class Session:
 
     def prefix_sha256(self) -> str:
         """Of the system prompt and each message, as canonical JSON and a line end: only ever grows at its end."""
-        for message in self.messages[self._hashed :]:
-            self._hash.update(canonical(message) + b"\n")
+        feed(self._hash, self.messages[self._hashed :])
         self._hashed = len(self.messages)
         digest: str = self._hash.hexdigest()  # may be fed on afterwards
         return digest
 
-    def prefix_of(self, count: int) -> str:
+    def prefix_of(self, count: int) -> Parts[str]:
         """The same of the first `count` messages only."""
-        hash = _begun(self.system)
-        for message in self.messages[:count]:
-            hash.update(canonical(message) + b"\n")
+        hash, messages, at = _begun(self.system), self.messages[:count], 0
+        while at < count:
+            some = portion(messages, at)
+            feed(hash, some)
+            at += len(some)
+            yield
         digest: str = hash.hexdigest()
         return digest
+
+
+def feed(hash: Any, messages: Iterable[Message]) -> None:
+    for message in messages:
+        hash.update(canonical(message) + b"\n")
 
 
 def _begun(system: str | None) -> Any:
@@ -201,13 +225,17 @@ def described(session: Session) -> SessionInfo:
     )
 
 
-def readable(session: Session) -> dict[str, Any]:
+def readable(session: Session) -> Parts[dict[str, Any]]:
     """{id, system_prompt?, messages, …} as plain values. What a provider wants back is its own, and is left out."""
-    return {
-        **msgspec.to_builtins(described(session)),
-        "system_prompt": session.system,
-        "messages": [{"role": message.role, "content": _plain(message)} for message in session.messages],
-    }
+    yield from session.counting()
+    about = msgspec.to_builtins(described(session))
+    messages: list[dict[str, Any]] = []
+    whole = list(session.messages)
+    while len(messages) < len(whole):
+        some = portion(whole, len(messages))
+        messages += [{"role": message.role, "content": _plain(message)} for message in some]
+        yield
+    return {**about, "system_prompt": session.system, "messages": messages}
 
 
 def _plain(message: Message) -> Any:

@@ -18,12 +18,13 @@ from luahost.ops.sessions import dump as session_dump
 from luahost.ops.sessions.dump import MAX_BYTES, MAX_SESSIONS, valid_id
 from luahost.ops.sessions.session import Session, SessionInfo, described
 from luahost.ops.sessions.turns import shortened, turn_starts, without
+from luahost.pace import Parts, at_once
 from luahost.wire.events import Usage
 from luahost.wire.messages import Message, ToolResultBlock
 
 STORE_BYTES = MAX_BYTES
 """What all sessions of a VM may take; no more than a dump that can be loaded again."""
-PER_SESSION_BYTES = 32 * 1024 * 1024
+PER_SESSION_BYTES = 24 * 1024 * 1024
 
 Mode = Literal["merge", "replace", "skip"]
 
@@ -46,6 +47,13 @@ class Store:
 
     def __len__(self) -> int:
         return len(self._sessions)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sessions)
+
+    def values(self) -> Iterable[Session]:
+        """Oldest first."""
+        return self._sessions.values()
 
     # ── a turn ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -138,21 +146,26 @@ class Store:
 
         replace: the store becomes the dump. merge: sessions of the dump win. skip: sessions that are here win.
         """
+        return at_once(self.loading(text, mode))
+
+    def loading(self, text: str | bytes, mode: Mode = "replace") -> Parts[int]:
+        """The same in parts; all is checked first, and taken then."""
         if mode not in ("merge", "replace", "skip"):
             raise ConfigError(f'mode: "merge", "replace" or "skip" expected, got {mode!r}')
-        loaded = session_dump.parse(text, self._clock())
+        loaded = yield from session_dump.parsing(text, self._clock())
         for id, session in self._sessions.items():
             if session.busy and (mode == "replace" or (mode == "merge" and id in loaded)):
                 raise _busy(session)
         here = {} if mode == "replace" else self._sessions
         taken = {id: each for id, each in loaded.items() if mode != "skip" or id not in here}
         after = {**here, **taken}
-        cost = sum(session.cost for session in after.values())
+        costs = {id: session.cost for id, session in after.items()}
+        cost = sum(costs.values())
         if len(after) > MAX_SESSIONS:
             raise ConfigError(
                 f"sessions: at most {MAX_SESSIONS} expected, it would be {len(after)}", kind="too_large"
             )
-        if cost > self._max_bytes or any(each.cost > self._max_session_bytes for each in taken.values()):
+        if cost > self._max_bytes or any(costs[id] > self._max_session_bytes for id in taken):
             raise ConfigError(
                 f"sessions: at most {self._max_bytes} bytes of them, {self._max_session_bytes} of each, expected",
                 kind="too_large",
@@ -213,11 +226,13 @@ class Store:
         starts = [0, *turn_starts(session.messages), len(session.messages)]
         return session, starts[max(0, len(starts) - 1 - keep_turns)]
 
-    def condense(self, id: str, count: int, prefix_sha256: str, summary: str) -> SessionInfo:
+    def condense(self, id: str, count: int, prefix_sha256: str, summary: str) -> Parts[SessionInfo]:
         """Puts one turn with the summary in place of the first `count` messages, if they are still those."""
         session = self._idle(id)
-        starts = [*turn_starts(session.messages), len(session.messages)]
-        if count == 0 or count not in starts or session.prefix_of(count) != prefix_sha256:
+        messages, starts = session.messages, [*turn_starts(session.messages), len(session.messages)]
+        known = (yield from session.prefix_of(count)) if count in starts else ""
+        session = self._idle(id)  # that took time
+        if count == 0 or known != prefix_sha256 or session.messages is not messages:
             raise ConfigError(f"session {id[:80]!r} was changed meanwhile", kind="conflict")
         turn = [Message("user", SUMMARISED), Message("assistant", summary)]
         self._room(session, turn)

@@ -24,8 +24,11 @@ from luahost.wire.messages import (
 
 IMAGE_TOKENS = 1600
 """What a picture is taken to be, whatever its bytes: one of the usual size, by those who say what they count."""
-NODE_BYTES = 64
-"""What an object of the host takes beside its text: a message, a block, a table or item in a call's arguments."""
+PORTION_BYTES, PORTION_NODE = 1 << 20, 512
+"""Of what is dealt with in one part, and what each message and block counts in it beside its text."""
+NODE_BYTES = 1024
+"""What a message, a block, a table or item in a call's arguments counts beside its text: more than it takes in
+memory, since a session of very many takes time."""
 
 BOUND = ("anthropic",)
 """Wires whose reasoning is bound to all that stands before it (W20): it goes when something before it goes."""
@@ -134,6 +137,27 @@ class Tally(msgspec.Struct, frozen=True):
 
     def __add__(self, other: Tally) -> Tally:
         return Tally(self.bytes + other.bytes, self.tokens + other.tokens, self.turns + other.turns)
+
+
+def portion(messages: list[Message], first: int) -> list[Message]:
+    """Some messages from this one on: as many as are quickly dealt with, and one at least."""
+    at, size, end = first, 0, len(messages)
+    while at < end and size < PORTION_BYTES:
+        content = messages[at].content
+        size += PORTION_NODE + (len(content) if isinstance(content, str) else sum(map(_length, content)))
+        at += 1
+    return messages[first:at]
+
+
+def _length(block: Block) -> int:
+    match block:
+        case TextBlock(text) | ThinkingBlock(text):
+            return PORTION_NODE + len(text)
+        case ToolResultBlock():
+            return PORTION_NODE + len(block.content)
+        case ImageBlock():
+            return PORTION_NODE + len(block.data)
+    return 4 * PORTION_NODE
 
 
 def measure(messages: Iterable[Message]) -> Tally:

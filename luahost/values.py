@@ -116,7 +116,7 @@ def parse_size(text: str) -> int:
     return int(float(match[1]) * _UNITS[unit.removesuffix("b") if unit != "b" else "b"])
 
 
-NEAR_CHARACTERS, NEAR_NAMES = 40, 100
+NEAR_CHARACTERS, NEAR_NAMES = 24, 100
 
 
 def nearest(name: str, known: Any) -> str:
@@ -124,8 +124,9 @@ def nearest(name: str, known: Any) -> str:
     import difflib
 
     # Not of long names, nor among many: the time grows with both, and a script may have chosen them.
-    found = difflib.get_close_matches(name[:NEAR_CHARACTERS], list(islice(known, NEAR_NAMES)), n=1, cutoff=0.6)
-    return f"; did you mean {found[0]!r}?" if found else ""
+    short = {each[:NEAR_CHARACTERS]: each for each in islice(known, NEAR_NAMES)}
+    found = difflib.get_close_matches(name[:NEAR_CHARACTERS], short, n=1, cutoff=0.6)
+    return f"; did you mean {short[found[0]]!r}?" if found else ""
 
 
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")

@@ -2,7 +2,7 @@
 
 A pass of the loop lasts from one look at the sockets to the next. What counts is the CPU time of the loop's own
 thread in it: another process that keeps the machine busy does not change that, and a script that holds the loop
-does. What other threads hold with the GIL is not in it; for that there is the wall clock.
+does.
 """
 
 from __future__ import annotations
@@ -25,14 +25,13 @@ STATS = [4, 0, 0, 0, 0]
 LOADED = {"type": "table", "has": {"run": True}}
 
 
-class Passes(trio.abc.Instrument):
-    """`worst_s`: the most CPU that a pass of this loop has taken; `worst_wall_s`: the longest by the clock."""
+class Held(trio.abc.Instrument):
+    """`worst_s`: the most CPU that one pass of this loop has taken. `with` inside trio."""
 
     def __init__(self) -> None:
-        self.worst_s = self.worst_wall_s = 0.0
-        self._began_s = self._began_wall_s = 0.0
+        self.worst_s = self._began_s = 0.0
 
-    def __enter__(self) -> Passes:
+    def __enter__(self) -> Held:
         trio.lowlevel.add_instrument(self)
         return self
 
@@ -40,12 +39,11 @@ class Passes(trio.abc.Instrument):
         trio.lowlevel.remove_instrument(self)
 
     def after_io_wait(self, timeout: float) -> None:
-        self._began_s, self._began_wall_s = time.thread_time(), time.perf_counter()
+        self._began_s = time.thread_time()
 
     def before_io_wait(self, timeout: float) -> None:
         if self._began_s:
             self.worst_s = max(self.worst_s, time.thread_time() - self._began_s)
-            self.worst_wall_s = max(self.worst_wall_s, time.perf_counter() - self._began_wall_s)
 
 
 class Caller:

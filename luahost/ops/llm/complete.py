@@ -41,8 +41,8 @@ if TYPE_CHECKING:  # the transport, and httpx with it, is imported when the firs
     from luahost.transport.client import Answer
 
 
-LARGE_BYTES = 1 << 20
-"""A history that takes longer to be written as a request than the event loop may wait."""
+LARGE_TOKENS = 50_000
+"""Of a call that takes longer to be written as a request than the event loop may wait."""
 
 LEAVING_TICKS = 20
 """Turns of the event loop that a call which has just been cancelled may need to be out of its session."""
@@ -134,7 +134,7 @@ class _Turn:
     async def run(self) -> Result:
         world, heard, opts = self._share.world, self._heard, self._args.opts
         await self._share.turn()
-        if self._session.cost > LARGE_BYTES:  # in a thread, Python gives way every few ms
+        if self._permit.action.input_tokens > LARGE_TOKENS:  # in a thread, Python gives way every few ms
             exchange = await trio.to_thread.run_sync(self._exchange, limiter=world.readers)
         else:
             exchange = self._exchange()

@@ -19,12 +19,16 @@ from luahost.ops.results import Result
 from luahost.ops.sessions.calls import ToolResult
 from luahost.ops.sessions.dump import valid_id
 from luahost.values import nearest
+from luahost.wire.lenient import is_heavy
 from luahost.wire.messages import EFFORTS, THINKING, Cache, Tool
 
 DEFAULT_PING_S = 5.0
 MAX_TIMEOUT_S = 86_400.0
 MAX_FALLBACKS = 10
 MAX_EXTRA = 32
+MAX_TEXT_CHARS = 4 * 1024 * 1024
+MOST = {"tools": 1000, "tool_results": 1000, "stop": 100, "provider_order": 100, "fallback_on": 100}
+"""Option → how many it may list."""
 
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}")
 _TOOL = re.compile(r"[^\x00-\x1f\x7f]{1,64}")  # wires that take fewer letters are given another name
@@ -162,9 +166,29 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
 )
 
 
-def problem(opts: LlmOptions) -> Result | None:
+def problem(args: LlmArgs) -> Result | None:
     """invalid_options naming the first field that is wrong, or None."""
-    return next(_problems(opts), None)
+    return next(_too_much(args), None) or next(_problems(args.opts), None)
+
+
+def _too_much(args: LlmArgs) -> Iterator[Result]:
+    """What would keep the event loop waiting while it is checked and written, and what no model takes."""
+    opts = args.opts
+    for name, most in MOST.items():
+        if len(getattr(opts, name) or ()) > most:
+            yield results.invalid(name, f"at most {most} expected, got {len(getattr(opts, name))}")
+    said = [args.prompt, opts.system_prompt, *(each.content for each in opts.tool_results or ())]
+    if sum(map(len, filter(None, said))) > MAX_TEXT_CHARS:
+        yield results.invalid(
+            "prompt", f"at most {MAX_TEXT_CHARS} characters expected, system_prompt and results included"
+        )
+    for name, share in (("tools", 15), ("extra_body", 40), ("response_schema", 60)):
+        data = getattr(opts, name)
+        if data and is_heavy(_encode(data), share):
+            yield results.invalid(name, "fewer tables and lists in it expected")
+
+
+_encode = msgspec.json.Encoder(enc_hook=lambda text: None).encode
 
 
 def _problems(opts: LlmOptions) -> Iterator[Result]:

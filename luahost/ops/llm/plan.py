@@ -55,7 +55,7 @@ def plan(share: Share, args: LlmArgs) -> Plan | Result:
     model = opts.model or (world.default_model if opts.provider is None else None) or target.provider.model
     if model is None:
         return results.invalid("model", f"a model expected: the provider {target.provider.name} has no default")
-    problem = llm_options.problem(opts) or _routes(share, opts) or _linked(target, opts)
+    problem = llm_options.problem(args) or _routes(share, opts) or _linked(target, opts)
     if problem is not None:
         return problem
     files = [reach.action(share, "fs.read", each.path) for each in opts.images or () if each.path is not None]

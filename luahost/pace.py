@@ -21,7 +21,7 @@ from typing import TypeVar
 
 import trio
 
-PASS_S = 0.006
+PASS_S = 0.005
 """What may begin within a pass begins so long after its start at the latest."""
 
 LET_IN = 24
@@ -91,7 +91,7 @@ class Pace(trio.abc.Instrument):
             self._line(owner)[act] = None
 
     async def through(self, owner: Hashable, work: Parts[T]) -> T:
-        """What comes of the work, each of whose parts has a turn of its own."""
+        """What comes of the work, each of whose parts has a pass of its own."""
         while True:
             await self.turn(owner)
             try:
@@ -99,6 +99,7 @@ class Pace(trio.abc.Instrument):
             except StopIteration as over:
                 result: T = over.value
                 return result
+            await trio.lowlevel.checkpoint()
 
     async def run(self) -> None:
         """Lets those in who wait; ends when it is cancelled."""

@@ -24,7 +24,6 @@ from luahost.ops.llm import ping
 from luahost.ops.llm import plan as llm_plan
 from luahost.ops.mcp import calls as mcp
 from luahost.ops.sessions import calls as session_calls
-from luahost.vm import frames
 
 
 class Syscall(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,10 +147,8 @@ def arguments(op: str, args: msgspec.Raw) -> Any:
     no VM would send them: its encoder writes whole values, and texts of valid UTF-8.
     """
     try:
-        if len(memoryview(args)) > frames.LARGE:
-            frames.bounded(bytes(args))
         return DECODERS[op].decode(args)
     except msgspec.ValidationError:
         raise
-    except (frames.FrameError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise HostFault("arguments that are no value", kind="worker_lied") from None

@@ -42,6 +42,9 @@ MAX_NODES = 70_000
 """A value has at most so many, keys included (lua/boot/raw.lua): building it keeps the event loop waiting."""
 
 
+MAX_STEP_NODES = 300_000
+"""All that a step says has at most so many: one value, or what lua/boot/calls.lua lets go together."""
+
 MAX_HEADS = 10_000
 """Of longer lists and maps in one value that are looked at one by one."""
 
@@ -215,11 +218,13 @@ _value = msgspec.msgpack.Decoder(Any)
 
 def decode_wants(data: bytes) -> list[Want]:
     """The wants of one step; FrameError when the bytes are no such list."""
+    if len(data) > MAX_STEP_NODES and _holds_more(data, MAX_STEP_NODES):
+        raise FrameError(f"a step's answer of more than {MAX_STEP_NODES} items")
     try:
         wants: list[Want] = _wants.decode(data)
     except (msgspec.DecodeError, RecursionError) as error:
         raise FrameError(f"a step's answer that is none: {error}") from None
-    if len(data) > LARGE:
+    if len(data) > LARGE and len(wants) > 2:
         wants = [_on_its_own(want) if isinstance(want, Call) else want for want in wants]
     return wants
 
@@ -235,7 +240,8 @@ def decode(data: bytes | msgspec.Raw) -> Value:
     A byte may stand for an object of 64: what may hold more objects than a value has is counted first.
     """
     data = bytes(data)
-    bounded(data)
+    if len(data) > LARGE and data[0] not in _TEXTS and _holds_more(data, MAX_NODES + 1000):
+        raise FrameError(f"a value of more than {MAX_NODES} items")
     collects = len(data) > LARGE and gc.isenabled()
     if collects:
         gc.disable()  # all that is made here is held: looking for what is not takes longer than making it
@@ -248,18 +254,13 @@ def decode(data: bytes | msgspec.Raw) -> Value:
             gc.enable()
 
 
-def bounded(data: bytes) -> None:
-    """FrameError for a value of so many items that decoding it would keep the event loop waiting."""
-    if len(data) <= LARGE or data[0] in _TEXTS:
-        return
-    most = MAX_NODES + 1000
-    if (_heads(data) > MAX_NODES or _declared(data, most) > most) and _is_over(data, most):
-        raise FrameError(f"a value of more than {MAX_NODES} items")
+def _holds_more(data: bytes, most: int) -> bool:
+    """Whether there are more values and keys in it than that, at a glance where there are not."""
+    return (_heads(data) > most or _declared(data, most) > most) and _is_over(data, most)
 
 
-_HEADS = bytes((*range(0x80, 0xA0), *range(0xDC, 0x100)))
-"""Bytes that may stand for a table or for a number that is an object; ASCII text has none of them."""
-
+_NO_HEADS = bytes((*range(0x80), *range(0xA0, 0xDC)))
+"""All bytes but those that may stand for a table or for a number that is an object; ASCII has none of those."""
 
 _SINGLES = b"\xc0\xc2\xc3"  # nil, false, true
 _RUN = re.compile(rb"[\x00-\x9f\xc0\xc2\xc3\xe0-\xff]+")
@@ -267,7 +268,7 @@ _TEXTS = b"\xc4\xc5\xc6\xd9\xda\xdb"
 
 
 def _heads(data: bytes) -> int:
-    return len(data) - len(data.translate(None, _HEADS))
+    return len(data.translate(None, _NO_HEADS))
 
 
 def _declared(data: bytes, enough: int) -> int:

@@ -59,6 +59,7 @@ class Caller:
     def __init__(self, calls: Sequence[tuple[str, bytes]], *, wait_for: int | None = None) -> None:
         self._calls, self._wait_for = calls, len(calls) if wait_for is None else wait_for
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
+        self._threads: dict[int, tuple[threading.Thread, ...]] = {}
         self.replies: list[bytes] = []
 
     async def fork(self, address_space_bytes: int) -> tuple[int, socket.socket]:
@@ -66,14 +67,18 @@ class Caller:
         ours.setblocking(False)
         process = subprocess.Popen(["sleep", "600"])  # noqa: ASYNC220 - forks at once
         self._processes[process.pid] = process
-        threading.Thread(target=self._talk, args=(theirs,), daemon=True).start()
-        threading.Thread(target=self._end, args=(theirs, process), daemon=True).start()
+        talks = threading.Thread(target=self._talk, args=(theirs,), daemon=True)
+        ends = threading.Thread(target=self._end, args=(theirs, process), daemon=True)
+        self._threads[process.pid] = (talks, ends)
+        for each in (talks, ends):
+            each.start()
         return process.pid, ours
 
     async def bury(self, pid: int) -> int:
         process = self._processes[pid]
         process.kill()
-        process.wait()
+        for each in self._threads[pid]:
+            each.join()
         return 9
 
     @staticmethod

@@ -48,7 +48,6 @@ __all__ = [
     "Dialect",
     "auth_headers",
     "encode",
-    "max_tokens",
     "models_path",
     "parse_usage",
     "path",
@@ -92,11 +91,6 @@ def takes_schema(conversation: Conversation, options: Options, *, dialect: Diale
     facts = _facts(options.model, dialect)
     fits = schemas.is_object(options.response_schema or {}) and schemas.closes(options.response_schema or {})
     return facts.schema and (fits or not facts.forced_tools)
-
-
-def max_tokens(options: Options, *, dialect: Dialect) -> int:
-    """The max_tokens that `encode` will write: what a call can cost at most."""
-    return decide(options, _facts(options.model, dialect)).max_tokens
 
 
 def encode(conversation: Conversation, options: Options, *, dialect: Dialect) -> Request:

@@ -1,7 +1,7 @@
 """What of the options is sent to a model of the Anthropic wire, and in which words.
 
-The idea: `decide` holds the options against the model's facts once; `encode` and `max_tokens` read
-the outcome, so they cannot disagree. Nothing is left out without being named in `dropped`.
+The idea: `decide` holds the options against the model's facts once, and `encode` writes the outcome. Nothing is
+left out without being named in `dropped`.
 
 Knows no conversation and no model's name. Sources: LLM_WIRE.md W17 to W19, O14, I14, C3.
 """

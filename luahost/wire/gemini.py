@@ -137,7 +137,7 @@ def _config(options: Options, facts: models.Gemini) -> tuple[dict[str, Any], lis
     return {name: value for name, value in said.items() if value is not None}, dropped
 
 
-# ---- thinking
+# ── thinking ────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _thinking(options: Options, facts: models.Gemini) -> tuple[dict[str, Any] | None, bool]:
@@ -173,7 +173,7 @@ def _level(tokens: int) -> str:
     return next((level for level, worth in BUDGETS.items() if tokens <= worth), "high")
 
 
-# ---- turns
+# ── turns ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
 class _Call(msgspec.Struct, frozen=True):
@@ -260,7 +260,7 @@ def _signature(state: State | None) -> dict[str, Any]:
     return {"thoughtSignature": own["thoughtSignature"]} if "thoughtSignature" in own else {}
 
 
-# ---- tools
+# ── tools ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _tool(tool: Tool) -> dict[str, Any]:

@@ -168,42 +168,38 @@ end
 
 local function read_bytes(s, p, n) return sub(s, p, p + n - 1), p + n end
 
-local function read_counted(format, then_)
-  return function(s, p)
-    local n, q = unpack(format, s, p)
-    return then_(s, q, n)
-  end
-end
-
-local READ = {
-  [0xc0] = function(_, p) return NULL, p end,
-  [0xc2] = function(_, p) return false, p end,
-  [0xc3] = function(_, p) return true, p end,
-  [0xc4] = read_counted("B", read_bytes), [0xc5] = read_counted(">I2", read_bytes), [0xc6] = read_counted(">I4", read_bytes),
-  [0xca] = function(s, p) return unpack(">f", s, p) end,
-  [0xcb] = function(s, p) return unpack(">d", s, p) end,
-  [0xcc] = function(s, p) return unpack("B", s, p) end,
-  [0xcd] = function(s, p) return unpack(">I2", s, p) end,
-  [0xce] = function(s, p) return unpack(">I4", s, p) end,
-  [0xcf] = function(s, p)
-    local v, q = unpack(">i8", s, p)
-    return v >= 0 and v or (v >> 1 | v & 1) * 2.0, q -- beyond Lua's integers: the nearest float
-  end,
-  [0xd0] = function(s, p) return unpack(">i1", s, p) end,
-  [0xd1] = function(s, p) return unpack(">i2", s, p) end,
-  [0xd2] = function(s, p) return unpack(">i4", s, p) end,
-  [0xd3] = function(s, p) return unpack(">i8", s, p) end,
-  [0xd9] = read_counted("B", read_bytes), [0xda] = read_counted(">I2", read_bytes), [0xdb] = read_counted(">I4", read_bytes),
-  [0xdc] = read_counted(">I2", read_array), [0xdd] = read_counted(">I4", read_array),
-  [0xde] = read_counted(">I2", read_map), [0xdf] = read_counted(">I4", read_map),
+-- Heads: the format of a number, or of how many bytes, items or pairs follow.
+local NUMBER = {
+  [0xca] = ">f", [0xcb] = ">d", [0xcc] = "B", [0xcd] = ">I2", [0xce] = ">I4",
+  [0xd0] = ">i1", [0xd1] = ">i2", [0xd2] = ">i4", [0xd3] = ">i8",
 }
+local COUNT = {
+  [0xc4] = "B", [0xc5] = ">I2", [0xc6] = ">I4", [0xd9] = "B", [0xda] = ">I2", [0xdb] = ">I4",
+  [0xdc] = ">I2", [0xdd] = ">I4", [0xde] = ">I2", [0xdf] = ">I4",
+}
+
+local function read_headed(s, p, b)
+  local format = COUNT[b]
+  if format then
+    local n, q = unpack(format, s, p)
+    if b < 0xdc then return read_bytes(s, q, n) end
+    if b < 0xde then return read_array(s, q, n) end
+    return read_map(s, q, n)
+  end
+  format = NUMBER[b]
+  if format then return unpack(format, s, p) end
+  if b == 0xc0 then return NULL, p end
+  if b < 0xc4 then return b == 0xc3, p end
+  local v, q = unpack(">i8", s, p) -- unsigned
+  return v >= 0 and v or (v >> 1 | v & 1) * 2.0, q -- beyond Lua's integers: the nearest float
+end
 
 function read(s, p)
   local b = byte(s, p)
   p = p + 1
   if b < 0x80 then return b, p end
   if b >= 0xe0 then return b - 256, p end
-  if b >= 0xc0 then return READ[b](s, p) end
+  if b >= 0xc0 then return read_headed(s, p, b) end
   if b >= 0xa0 then return read_bytes(s, p, b - 0xa0) end
   if b >= 0x90 then return read_array(s, p, b - 0x90) end
   return read_map(s, p, b - 0x80)

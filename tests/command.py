@@ -79,8 +79,6 @@ def said(*words: str, cwd: Path, stdin: str = "", env: dict[str, str] | None = N
 
 def start(*words: str, cwd: Path) -> subprocess.Popen[bytes]:
     """The command under way, its stdout and stderr as unbuffered pipes."""
-    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # tests run with `&`: the command would ignore it too
-        signal.signal(signal.SIGINT, signal.default_int_handler)
     return subprocess.Popen(
         [*COMMAND, *words],
         cwd=cwd,

@@ -1,5 +1,6 @@
 """Test tools lie in tests/, tests/host and tests/attacks; all are importable from every test."""
 
+import signal
 import sys
 from pathlib import Path
 
@@ -11,6 +12,11 @@ sys.path[:0] = [str(HERE), str(HERE / "host"), str(HERE / "attacks")]
 
 import third_party  # noqa: E402
 from third_party import _wiremock, aimock, llama, wiremock  # noqa: E402, F401 - fixtures for every test
+
+# Run behind `&` or by nohup, the tests would hand on that these are ignored, and the command heeds it.
+for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -23,6 +23,9 @@ from luahost.wire.events import SHOWN, End, Event, Failure, Retry, joined
 from luahost.wire.failures import stop_reason
 from luahost.wire.messages import Request
 
+FED_AT_ONCE = 16 * 1024
+"""Of a piece of an answer: it may be thousands of the smallest events."""
+
 AFTER_ANSWER_S = 2.0
 """How long to wait for usage once the finish reason came; some servers never end their stream."""
 
@@ -179,10 +182,13 @@ class _Attempt:
         while self._end is None:
             piece = await answer.receive()
             came = trio.current_time()
-            events = decoder.close() if piece is None else decoder.feed(piece)
-            if events:
-                self._scope.deadline = math.inf  # a slow taker is not a slow server
-                await self._give(events)
+            for at in range(0, 1 if piece is None else len(piece), FED_AT_ONCE):
+                if at:
+                    await self._call._client.pace.turn(self._call._target.owner)
+                events = decoder.close() if piece is None else decoder.feed(piece[at : at + FED_AT_ONCE])
+                if events:
+                    self._scope.deadline = math.inf  # a slow taker is not a slow server
+                    await self._give(events)
             now = trio.current_time()
             if decoder.answered:
                 after_answer = min(after_answer + now - came, now + AFTER_ANSWER_S)

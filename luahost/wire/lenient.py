@@ -27,6 +27,9 @@ MANY_BRACKETS, MANY_COMMAS = 300_000, 1_000_000
 
 _NO_MARKS = bytes(set(range(256)) - set(b"[{,"))
 
+ANSWER_SHARE = 8
+"""An answer may have this part of that: no model says so much, and reading it makes more of it than objects."""
+
 ODD_BYTES = 1 << 20
 """What is odd is read up to this size: it takes ten times as long."""
 

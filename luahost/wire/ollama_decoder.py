@@ -20,7 +20,7 @@ import msgspec
 from luahost.wire import failures
 from luahost.wire.endings import KEPT_OF_AN_ERROR, Endings
 from luahost.wire.events import Event, Keep, Start, StopReason, Text, Thinking, Usage
-from luahost.wire.lenient import NOT_READ, any_json, is_cut, is_heavy, loose
+from luahost.wire.lenient import ANSWER_SHARE, NOT_READ, any_json, is_cut, is_heavy, loose
 from luahost.wire.messages import ThinkingBlock
 from luahost.wire.sse import BOM, MAX_EVENT_BYTES
 from luahost.wire.tool_calls import Fragment, ToolCalls
@@ -111,7 +111,7 @@ class Decoder(Endings):
             for number, line in enumerate(lines, 1):
                 self._hold(line)
                 whole = self._release()
-                if len(whole) > self._max or is_heavy(whole):
+                if len(whole) > self._max or is_heavy(whole, ANSWER_SHARE):
                     self._too_large(out)
                 elif not self._line(whole, out):
                     if self._read_any:
@@ -136,7 +136,7 @@ class Decoder(Endings):
         if not self._ok:
             self._refused(whole, out)
             return out
-        if is_heavy(whole):
+        if is_heavy(whole, ANSWER_SHARE):
             self._too_large(out)
             return out
         self._line(whole, out)

@@ -104,7 +104,7 @@ class Streamed(Endings):
 
     def _whole(self, dropped: bool, out: list[Event]) -> None:
         text = bytes(self._body).removeprefix(BOM).strip()
-        if lenient.is_heavy(text):
+        if lenient.is_heavy(text, lenient.ANSWER_SHARE):
             self._too_large(out)
         else:
             self._read_body(text, dropped, out)
@@ -112,7 +112,9 @@ class Streamed(Endings):
     def _read_events(self, sse: SSEParser, data: bytes, out: list[Event]) -> None:
         try:
             events = sse.feed(data)
-            if events and lenient.is_heavy(events[0].data):  # the others came whole in this one piece
+            if events and lenient.is_heavy(
+                events[0].data, lenient.ANSWER_SHARE
+            ):  # the others came whole in this one piece
                 raise EventTooLarge(self._max, [])
         except EventTooLarge as error:
             self._events(error.events, out)

@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from luahost.wire.events import ToolCall
-from luahost.wire.lenient import NOT_READ, is_heavy
+from luahost.wire.lenient import ANSWER_SHARE, NOT_READ, is_heavy
 from luahost.wire.messages import State
 
 
@@ -28,7 +28,7 @@ def parse_arguments(raw: str) -> dict[str, Any] | None:
     """Strict: one JSON object, or nothing at all, which is `{}`. None for anything else."""
     if not raw.strip():
         return {}
-    if is_heavy(raw.encode("utf-8", "replace")):
+    if is_heavy(raw.encode("utf-8", "replace"), ANSWER_SHARE):
         return None
     try:
         value = msgspec.json.decode(raw)
@@ -45,6 +45,10 @@ def _as_text(arguments: Any) -> str:
         return text.encode().decode()
     except (ValueError, RecursionError):
         return "null"
+
+
+CALL_BYTES = 4096
+"""What a call counts beside its text: a thousand are more than any model makes."""
 
 
 class Fragment(msgspec.Struct, gc=False):
@@ -125,7 +129,7 @@ class ToolCalls:
         if call is None or (named and self._is_another(call, fragment)):
             call = self._slots[slot] = _Call()
             self._pending.append(call)
-            self.kept_bytes += 256
+            self.kept_bytes += CALL_BYTES
         self._last = call
         return call
 

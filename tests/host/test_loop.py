@@ -7,24 +7,28 @@ machine does. Who calls here is a worker that was taken over: it says what no sc
 from __future__ import annotations
 
 import gc
+import gzip
 import math
+import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+import trio
 from holding import Caller, Held
 from trio_tests import in_trio
 
-from luahost import Grant, Host, HostFault, Limits, Source
+from luahost import Grant, Host, HostFault, Limits, Source, Stopped
 from luahost.bridge.syscalls import SYSCALLS
 from luahost.config import Config
 from luahost.ops.llm.providers import PROVIDERS, Provider
 from luahost.pace import LET_IN, Pace
 from luahost.testing import EchoModel
+from luahost.testing.loopback import LoopbackServer
 
 MAY_HOLD_S = 0.025
 AT_ONCE = 1000
@@ -208,3 +212,76 @@ def test_where_no_pace_is_kept_everything_is_done_at_once() -> None:
     for number in range(3 * LET_IN):
         pace.soon("somebody", partial(done.append, number))
     assert done == list(range(3 * LET_IN))
+
+
+# ── a server that lies ──────────────────────────────────────────────────────────────────────────────────
+
+
+class Says(LoopbackServer):
+    """A server that says the same bytes to whoever asks, and closes."""
+
+    def __init__(self, said: bytes) -> None:
+        super().__init__()
+        self._said = said
+
+    def serve_connection(self, sock: socket.socket) -> None:
+        with suppress(OSError):
+            sock.recv(1 << 16)
+            sock.sendall(self._said)
+            sock.shutdown(socket.SHUT_WR)
+            sock.recv(1 << 16)
+
+
+STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n"
+BODY = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n"
+DELTA = b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n'
+END = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+CALLS = b",".join(b'{"index":%d,"id":"1","function":{"name":"f","arguments":""}}' % n for n in range(60_000))
+
+LIES: dict[str, bytes] = {
+    "a hundred thousand events": STREAM + b"\r\n" + DELTA * 100_000 + END,
+    "events that say nothing": STREAM + b"\r\n" + b"data: {}\n\n" * 60_000 + END,
+    "a compressed burst": STREAM + b"Content-Encoding: gzip\r\n\r\n" + gzip.compress(DELTA * 100_000 + END, 1),
+    "a line without end": STREAM + b"\r\n" + b"data: " + b"x" * 12_000_000,
+    "very many calls": STREAM
+    + b"\r\n"
+    + b'data: {"choices":[{"delta":{"tool_calls":['
+    + CALLS
+    + b"]}}]}\n\n"
+    + END,
+    "a body of empty tables": BODY + b'{"choices":[' + b"{}," * 2_900_000 + b"{}]}",
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+@in_trio
+async def test_no_answer_of_a_server_holds_the_loop(lie: str) -> None:
+    with Says(LIES[lie]) as server:
+        provider = Provider(name="liar", base_url=server.url, model="m")
+        config = Config(providers={**PROVIDERS, "liar": provider}, provider="liar")
+        async with Host(config, audit=lambda record: None) as host:
+            args = {"opts": {"stream": True, "max_retries": 0}, "prompt": "x", "streamed": True}
+            held = await least_held_s(host, [Grant.llm()], [("llm", pack(args))])
+    assert held < MAY_HOLD_S, f"{lie}: a pass of the loop took {held * 1e3:.1f} ms"
+
+
+@in_trio
+async def test_a_thousand_calls_that_end_at_once_do_not_hold_the_loop() -> None:
+    zygote = Caller([("clock.sleep", pack(60.0))] * AT_ONCE)
+    async with Host() as host:
+        own, host._pool._zygote = host._pool._zygote, zygote  # type: ignore[assignment]
+        vm = await host.load(Source("return {}"))
+        host._pool._zygote = own
+        async with trio.open_nursery() as nursery:
+
+            async def run() -> None:
+                with pytest.raises(Stopped):
+                    await vm.run()
+
+            nursery.start_soon(run)
+            while len(vm.waiting_for) < AT_ONCE:  # noqa: ASYNC110 - no event tells of it
+                await trio.sleep(0.01)
+            with Held() as held:
+                await vm.close()
+                await trio.sleep(0.1)
+    assert held.worst_s < MAY_HOLD_S, f"a pass of the loop took {held.worst_s * 1e3:.1f} ms"

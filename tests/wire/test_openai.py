@@ -468,7 +468,7 @@ def test_u10_arguments_that_are_not_one_object_are_flagged_and_never_guessed(raw
 
 
 def test_u10_arguments_nested_too_deeply_are_flagged() -> None:
-    raw = '{"x":' + "[" * 100_000
+    raw = '{"x":' + "[" * 10_000
     assert outcome(decode(tool(0, "a", "f", raw), STOP)) == ("malformed_tool_call", "malformed_tool_call")
 
 

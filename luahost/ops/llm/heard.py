@@ -33,7 +33,8 @@ class Heard:
         self.refusal: list[str] = []
         self.images: list[ImageBlock] = []
         self.calls: list[ToolCall] = []
-        self.parts: list[Text | Image | ToolCall | Keep] = []  # what the history stores, in the order it came
+        self.parts: list[list[str] | Image | ToolCall | Keep] = []  # what the history stores, in the order it came
+        self._said: list[str] = []  # the last of them, if it is text
         self.usage: Usage | None = None
         self.model: str | None = None
         self.end: End | None = None
@@ -46,12 +47,15 @@ class Heard:
             if self.first_s is None:
                 self.first_s = self._clock()
             self.text.append(event.text)
-            self.parts.append(event)
+            if not self._said:
+                self.parts.append(self._said)
+            self._said.append(event.text)
             return len(event.text)
         if self.first_s is None and isinstance(event, Thinking | Image | ToolCall | Refusal):
             self.first_s = self._clock()
         if isinstance(event, Image | ToolCall | Keep):
             self.parts.append(event)
+            self._said = []
         if isinstance(event, Thinking):
             self.thinking.append(event.text)
             return len(event.text)
@@ -96,8 +100,8 @@ class Heard:
                 text.clear()
 
         for part in self.parts:
-            if isinstance(part, Text):
-                text.append(part.text)
+            if isinstance(part, list):
+                text += part
             elif isinstance(part, Keep | Image):
                 if isinstance(part.block, TextBlock):  # it stands for the text just given out: not twice
                     said = "".join(text).removesuffix(part.block.text)

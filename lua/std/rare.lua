@@ -10,7 +10,7 @@ local OF_K = {
   tools_of = "std/tools.lua", results_of = "std/tools.lua", resolve = "std/tools.lua", answer = "std/tools.lua",
   structured = "std/structured.lua", with_fallback = "std/fallback.lua", add_up = "std/fallback.lua",
   intents_as_tools = "std/intents.lua", intent_as_tool = "std/intents.lua", intents_served = "std/intents.lua",
-  serve_intent = "std/intents.lua",
+  serve_intent = "std/intents.lua", ask_apart = "std/llm.lua",
 }
 
 K.raw.base.setmetatable(K, {

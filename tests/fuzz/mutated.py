@@ -200,7 +200,7 @@ def fuzz(rng: Random, deadline: float) -> int:
     texts = [path.read_text() for path in CASES]
     with tempfile.TemporaryDirectory() as folder, Arena(Path(folder)) as arena:
         try:
-            while time.monotonic() < deadline:
+            while not executions or time.monotonic() < deadline:
                 bodies = [mutant(rng, texts) for _ in range(8)]
                 arena.call(_judge_all, arena, bodies)
                 executions += len(bodies)

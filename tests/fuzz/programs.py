@@ -121,7 +121,7 @@ def fuzz(rng: Random, deadline: float) -> int:
             arena.call(judge, arena, body)
 
         try:
-            while time.monotonic() < deadline:
+            while not executions or time.monotonic() < deadline:
                 seed(rng.getrandbits(64))(throw)()
             afterwards(arena)
         except Finding as finding:

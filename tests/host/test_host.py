@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 import trio
+import trio.testing
 from trio_tests import children, in_trio
 
 import luahost
@@ -26,6 +27,7 @@ from luahost import (
     Stopped,
 )
 from luahost.bridge.syscalls import SYSCALLS
+from luahost.program.turn import MAX_PAUSED
 
 # ── shapes ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -340,6 +342,27 @@ async def test_runs_of_one_vm_come_one_after_another() -> None:
             for _ in range(5):
                 nursery.start_soon(one)
     assert answers == [1] * 5
+
+
+@in_trio
+async def test_runs_wait_for_a_paused_vm_up_to_a_number_and_then_in_their_order() -> None:
+    order: list[int] = []
+
+    async def run(number: int) -> None:
+        order.append(await vm.run(number))
+
+    async with Host() as host:
+        vm = await host.load(Source("return function(n) return n end"))
+        await vm.signal("Pause")
+        async with trio.open_nursery() as nursery:
+            for number in range(MAX_PAUSED):
+                nursery.start_soon(run, number)
+                await trio.testing.wait_all_tasks_blocked(0.001)
+            with pytest.raises(Exhausted, match=f"is paused, and {MAX_PAUSED} wait already") as full:
+                await vm.run(-1)
+            assert (full.value.kind, vm.status, order) == ("queue_full", "Paused", [])
+            await vm.signal("Resume")
+        assert order == list(range(MAX_PAUSED)) and await vm.run(-1) == -1
 
 
 @in_trio

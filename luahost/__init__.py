@@ -20,9 +20,11 @@ worker/ is the other program: what runs inside the processes. The Lua that every
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+TYPE_CHECKING = False  # for type checkers, which know the name; typing itself is large, and workers need none of it
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from luahost.config import Config
     from luahost.errors import (
         ConfigError,

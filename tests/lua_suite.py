@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from luahost.values import Limits
-from luahost.vm import frames
-from luahost.vm.machine import Machine, open_spec
+from luahost.vm import protocol
+from luahost.vm.machine import opened
 
 DEBUG = "needs debug, which scripts do not have"
 ADDRESS = "needs %p: addresses help an attacker"
@@ -164,11 +164,11 @@ def run(path: Path, *, soft: bool = False) -> Verdict:
     prepared_text, left_out = prepared(name, text)
     source = (PREAMBLE % str(soft).lower() + prepared_text).encode("latin-1")
     began = time.process_time()
-    vm = Machine().open(open_spec(Limits(cpu_s=120, memory_bytes=1 << 30)))
+    vm = opened(Limits(cpu_s=120, memory_bytes=1 << 30))
     want = vm.load(source, name=f"{name}.lua")[0]
-    if isinstance(want, frames.Done):
+    if isinstance(want, protocol.Done):
         failure = ""
-    elif isinstance(want, frames.Failed):
+    elif isinstance(want, protocol.Failed):
         failure = f"{want.message} ({want.kind})"
     else:
         failure = f"called the host: {want}"

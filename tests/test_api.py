@@ -75,7 +75,7 @@ def test_the_registry_names_the_grant_that_the_host_asks_for() -> None:
 
 
 def test_hooks_watch_every_call_that_needs_a_grant() -> None:
-    text = (root() / "std" / "hooks.lua").read_text()
+    text = (Path(root()) / "std" / "hooks.lua").read_text()
     watched = re.search(r"local WATCHED = \{(.*?)\n\}", text, re.DOTALL)
     assert watched and set(re.findall(r"(\w+) = true", watched[1])) == {
         op for op, row in SYSCALLS.items() if row.capability
@@ -102,7 +102,7 @@ def test_every_kind_of_error_has_a_line_in_the_registry() -> None:
     made, found = api(), set[str]()
     for path in (TOP / "luahost" / "ops").rglob("*.py"):
         found |= set(re.findall(r'results\.error\(\s*"([a-z_]+)"', path.read_text()))
-    for path in (root() / "std").glob("*.lua"):
+    for path in (Path(root()) / "std").glob("*.lua"):
         found |= set(re.findall(r'error_kind = "([a-z_]+)"', path.read_text()))
     assert len(found) > 15 and found <= set(made.kinds)
     for function in made.functions.values():
@@ -117,7 +117,7 @@ def test_every_type_that_is_named_is_there() -> None:
 
 
 def test_the_type_file_in_the_repository_is_the_registrys() -> None:
-    assert (root() / "meta" / stubs.FILE).read_text() == stubs.text(), "make it again: luahost stubs lua/meta"
+    assert (Path(root()) / "meta" / stubs.FILE).read_text() == stubs.text(), "make it again: luahost stubs lua/meta"
 
 
 def test_the_type_file_is_lua() -> None:

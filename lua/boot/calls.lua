@@ -10,7 +10,7 @@ local yield, isyieldable = K.raw.coroutine.yield, K.raw.coroutine.isyieldable
 local HOST, decode, limits = K.HOST, K.decode, K.limits
 local say, int, bytes, said_bytes = wants.say, wants.int, wants.bytes, wants.said_bytes
 
-local MAX_CALLS = 1000         -- open at a time (vm/frames.py has the same); further ones wait in line
+local MAX_CALLS = 1000         -- open at a time (vm/protocol.py has the same); further ones wait in line
 local TOGETHER_BYTES = 256 * 1024 -- of the wants of a step, unless one call alone has more: the host must not look at too much at once
 
 local CALL, ACK = 1, 2 -- why a strand yields

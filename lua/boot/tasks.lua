@@ -2,7 +2,7 @@
 --
 -- A task is one activation of the script (load, run, request, signal …), in a strand of its own and as many more as
 -- it opens (boot/strands.lua). While it runs it may call the host: the call leaves as bytes, the strand sleeps, and
--- the reply wakes it. Several tasks can sleep at once. This file knows no operation by name; vm/frames.py describes
+-- the reply wakes it. Several tasks can sleep at once. This file knows no operation by name; vm/protocol.py describes
 -- the same bytes in Python.
 
 local K = ...

@@ -1,4 +1,4 @@
--- What a step has to say to the host: a MessagePack list of tagged lists. vm/frames.py reads it.
+-- What a step has to say to the host: a MessagePack list of tagged lists. vm/protocol.py reads it.
 --
 -- The last of them, the statistics, is said by boot/tasks.lua; who says what is not known here.
 

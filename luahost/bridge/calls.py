@@ -16,7 +16,7 @@ from luahost.errors import HostFault
 from luahost.ops import results
 from luahost.ops.results import Result
 from luahost.ops.world import Piece
-from luahost.vm import frames
+from luahost.vm import protocol
 from luahost.workers.worker import Port
 
 
@@ -34,12 +34,12 @@ class Bridge:
         self.calls = 0
         self.noes: list[Result] = []  # failed calls of this activation, for the one who must act
 
-    def begin(self, call: frames.Call) -> None:
+    def begin(self, call: protocol.Call) -> None:
         """A VM asked; the reply is sent when there is one. Raises HostFault when the worker must be lying."""
         if call.id in self._open or call.id in self._ending:
             raise HostFault("a call was numbered twice", kind="worker_lied")
-        if len(self._open) >= frames.MAX_OPEN_CALLS or len(self._ending) >= 4 * frames.MAX_OPEN_CALLS:
-            raise HostFault(f"more than {frames.MAX_OPEN_CALLS} calls at a time", kind="worker_lied")
+        if len(self._open) >= protocol.MAX_OPEN_CALLS or len(self._ending) >= 4 * protocol.MAX_OPEN_CALLS:
+            raise HostFault(f"more than {protocol.MAX_OPEN_CALLS} calls at a time", kind="worker_lied")
         self.calls += 1
         op = call.op.decode(errors="replace")
         if op in QUICK and not self._ending:
@@ -56,7 +56,7 @@ class Bridge:
         entry = self._open[call.id] = OpenCall(call, self._tell)
         self._nursery.start_soon(self._run, entry)
 
-    def ack(self, ack: frames.Ack) -> None:
+    def ack(self, ack: protocol.Ack) -> None:
         entry = self._open.get(ack.id)
         if entry is not None:
             entry.acked(ack.go_on)
@@ -119,16 +119,16 @@ class Bridge:
             self.noes.append(result)
             del self.noes[:-100]
         try:
-            payload = frames.encode(result)
+            payload = protocol.encode(result)
         except (TypeError, ValueError, OverflowError) as error:
-            payload = frames.encode(results.error("internal", f"the answer cannot enter the VM: {error}"))
+            payload = protocol.encode(results.error("internal", f"the answer cannot enter the VM: {error}"))
         limit = self._port.limits.value_bytes
         if len(payload) > limit:
-            payload = frames.encode(
+            payload = protocol.encode(
                 results.error("too_large", f"the answer is {len(payload)} bytes; a value may have {limit}")
             )
-        self._port.send(frames.reply(id, payload, self.now_s()))
+        self._port.send(protocol.reply(id, payload, self.now_s()))
 
     def _tell(self, id: int, pieces: list[Piece]) -> None:
         """A batch of a stream."""
-        self._port.send(frames.events(id, frames.encode(pieces), self.now_s()))
+        self._port.send(protocol.events(id, protocol.encode(pieces), self.now_s()))

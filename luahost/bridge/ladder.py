@@ -34,7 +34,7 @@ from luahost.ops import results
 from luahost.ops.approval import ApprovalRequest, must_ask
 from luahost.ops.results import Result
 from luahost.ops.world import Share
-from luahost.vm import frames
+from luahost.vm import protocol
 
 _log = logging.getLogger("luahost.bridge")
 
@@ -204,7 +204,7 @@ class Ladder:
                 kind=permit.grant.kind,
                 action=op,
                 about=permit.action.about(),
-                args=frames.decode(entry.args),
+                args=protocol.decode(entry.args),
                 args_sha256=record.args_sha256,
             )
             refusal: Refusal | None = _too_late(permit.grant.kind)

@@ -14,7 +14,7 @@ import trio
 
 from luahost.gate.rules import Refusal
 from luahost.ops.world import Piece
-from luahost.vm import frames
+from luahost.vm import protocol
 
 STREAM_AHEAD_BYTES = 64 * 1024
 """Streamed text that may wait for a slow on_delta before the server is no longer read."""
@@ -26,7 +26,7 @@ EVENT_BYTES = 100
 class OpenCall:
     """How it is cancelled, and its stream if it has one. `send(id, pieces)` takes a batch to the script."""
 
-    def __init__(self, call: frames.Call, send: Callable[[int, list[Piece]], None]) -> None:
+    def __init__(self, call: protocol.Call, send: Callable[[int, list[Piece]], None]) -> None:
         self.id, self.task, self.op = call.id, call.task, call.op.decode(errors="replace")
         self.args, self._send = call.args, send
         self.scope = trio.CancelScope()  # the act; cancelled when the gate ends the call

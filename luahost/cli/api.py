@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import tomllib
 from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
@@ -126,7 +127,7 @@ def _member(name: str, text: str) -> Member:
 @cache
 def api() -> Api:
     """The registry."""
-    text = (root() / "meta/api.toml").read_text()
+    text = (Path(root()) / "meta/api.toml").read_text()
     made = msgspec.convert(tomllib.loads(text), Api)
     named = {
         heading: {name: msgspec.structs.replace(each, name=name) for name, each in group.items()}

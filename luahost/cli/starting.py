@@ -23,7 +23,7 @@ STARTER = {
 def start(directory: str) -> list[Path]:
     """Makes the project, whole or not at all where something of it is there; its files."""
     top = Path(directory)
-    made = {name: (root() / "meta" / "starter" / source).read_text() for name, source in STARTER.items()}
+    made = {name: (Path(root()) / "meta" / "starter" / source).read_text() for name, source in STARTER.items()}
     made[stubs.FILE] = stubs.text()
     taken = [name for name in made if (top / name).exists() or (top / name).is_symlink()]
     if taken:

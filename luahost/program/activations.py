@@ -17,7 +17,7 @@ from luahost.errors import ConfigError, Exhausted, LuahostError, Stopped
 from luahost.program.outcomes import error_of
 from luahost.standing import Usage
 from luahost.values import MAX_DEPTH, Limits, Value, deeper_than, shown
-from luahost.vm import frames
+from luahost.vm import frames, protocol
 from luahost.workers.worker import Port
 
 OUTPUT_SPARE = 64 * 1024
@@ -74,7 +74,7 @@ class Activations:
             raise self.ended
         now_s = self._bridge.now_s
         try:
-            message = frames.start(self.last + 1, entry, arg, now_s())
+            message = protocol.start(self.last + 1, entry, arg, now_s())
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise ConfigError(f"{entry}: a value of JSON's types expected: {error}") from None
         if deeper_than(arg, MAX_DEPTH):
@@ -144,7 +144,7 @@ class Activations:
     def _abandon(self, task: int) -> None:
         """Nobody waits for the task any more: its calls end now, its coroutine too or else its worker."""
         self._bridge.drop(task)
-        self._port.send(frames.cancel(task, self._bridge.now_s()))
+        self._port.send(protocol.cancel(task, self._bridge.now_s()))
         self._nursery.start_soon(self._insist, self._port.steps_done + self._port.steps_open)
 
     async def _insist(self, steps: int) -> None:
@@ -155,24 +155,24 @@ class Activations:
 
     # ── what the worker says ────────────────────────────────────────────────────────────────────────────
 
-    def _heard(self, want: frames.Want) -> None:
-        if isinstance(want, frames.Call):
+    def _heard(self, want: protocol.Want) -> None:
+        if isinstance(want, protocol.Call):
             self._bridge.begin(want)
-        elif isinstance(want, frames.Ack):
+        elif isinstance(want, protocol.Ack):
             self._bridge.ack(want)
-        elif isinstance(want, frames.Done):
+        elif isinstance(want, protocol.Done):
             activation = self._tasks.get(want.task)
             self._bridge.drop(want.task)
             if activation is not None:
                 size = memoryview(want.value).nbytes  # not copied: it may be 8 MB
                 self.usage.largest_value_bytes = max(self.usage.largest_value_bytes, size)
-                activation.end(frames.decode(want.value))
-        elif isinstance(want, frames.Failed):
+                activation.end(protocol.decode(want.value))
+        elif isinstance(want, protocol.Failed):
             self._failed(want)
-        elif isinstance(want, frames.Drop):
+        elif isinstance(want, protocol.Drop):
             self._bridge.forget(want.id)
-        elif isinstance(want, frames.More):
-            self._port.send(frames.go_on(self._bridge.now_s()))
+        elif isinstance(want, protocol.More):
+            self._port.send(protocol.go_on(self._bridge.now_s()))
         else:
             usage = self.usage
             spent_s = max(0, want.cpu_us) / 1e6
@@ -183,7 +183,7 @@ class Activations:
             usage.output_bytes = max(usage.output_bytes, want.output_bytes)
             usage.output_dropped_bytes = max(usage.output_dropped_bytes, want.dropped_bytes)
 
-    def _failed(self, failed: frames.Failed) -> None:
+    def _failed(self, failed: protocol.Failed) -> None:
         error = error_of(failed, self._bridge.noes)
         dead = failed.kind in (b"cpu", b"memory", b"broken", b"killed")
         tasks = list(self._tasks) if failed.task == 0 or dead else [failed.task]

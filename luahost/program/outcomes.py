@@ -11,7 +11,7 @@ import re
 from luahost.errors import Denied, Exhausted, HostFault, LuahostError, ScriptError, Stopped, WorldError
 from luahost.ops.results import Result
 from luahost.values import Value, shown
-from luahost.vm import frames
+from luahost.vm import protocol
 
 _RESPONSE = {"success", "data", "error"}
 
@@ -82,7 +82,7 @@ def error_of_no(no: Result, where: str = "") -> LuahostError | None:
     )
 
 
-def error_of(failed: frames.Failed, noes: list[Result]) -> LuahostError:
+def error_of(failed: protocol.Failed, noes: list[Result]) -> LuahostError:
     kind, message, where, trace = (
         text.decode(errors="replace") for text in (failed.kind, failed.message, failed.where, failed.traceback)
     )

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any
 
 import lupa.lua54 as lupa
 
@@ -42,7 +41,7 @@ def _code() -> dict[str, bytes]:
     return {name: compiler.execute(_COMPILE, source(name), name.encode(), mode="t") for name in (*BOOT, *PARTS)}
 
 
-def _deny(*_: object) -> Any:
+def _deny(*_: object) -> object:
     raise AttributeError("not accessible")
 
 
@@ -78,10 +77,8 @@ class Sandbox:
                 return -1
 
         loader = self._lua.execute(_LOADER, hostcall, fetch, mode="t")
-        result: Any = None
-        for name in BOOT:
-            result = loader(_code()[name])
-        self._step, self._open, self._collect = result
+        results = [loader(_code()[name]) for name in BOOT]
+        self._step, self._open, self._collect = results[-1]
 
     def open(self, message: bytes, memory_bytes: int) -> None:
         """Sets the limits and the random seed, before the first script."""

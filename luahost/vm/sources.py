@@ -6,8 +6,8 @@ Knows no VM: it only reads text.
 
 from __future__ import annotations
 
+import os
 from functools import cache
-from pathlib import Path
 
 BOOT = (
     "boot/raw.lua",
@@ -73,16 +73,18 @@ PARTS = (
 
 
 @cache
-def root() -> Path:
+def root() -> str:
     """The folder that holds boot/, std/ and meta/."""
-    package = Path(__file__).resolve().parent.parent
-    for candidate in (package / "_lua", package.parent / "lua"):
-        if (candidate / "boot").is_dir():
-            return candidate
-    raise FileNotFoundError(f"luahost's Lua files are missing: neither {package}/_lua nor {package.parent}/lua")
+    package = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+    folders = os.path.join(package, "_lua"), os.path.join(os.path.dirname(package), "lua")
+    for folder in folders:
+        if os.path.isdir(os.path.join(folder, "boot")):
+            return folder
+    raise FileNotFoundError(f"luahost's Lua files are missing: neither {folders[0]} nor {folders[1]}")
 
 
 @cache
 def source(name: str) -> bytes:
     """The text of a trusted file."""
-    return (root() / name).read_bytes()
+    with open(os.path.join(root(), name), "rb") as file:
+        return file.read()

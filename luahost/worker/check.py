@@ -18,8 +18,8 @@ from typing import Any
 import msgspec
 
 from luahost.values import Limits
-from luahost.vm import frames
-from luahost.vm.machine import Machine, open_spec
+from luahost.vm import protocol
+from luahost.vm.machine import Machine, opened
 from luahost.worker import confine
 
 CPU_S = 5.0
@@ -45,13 +45,13 @@ class Checked(msgspec.Struct, kw_only=True):
 
 def check(source: bytes, name: str) -> Checked:
     """Compiles the text and reads its names."""
-    machine = Machine().open(open_spec(Limits(cpu_s=CPU_S)))
+    machine = opened(Limits(cpu_s=CPU_S))
     return _checked(machine, source, name)
 
 
 def _checked(machine: Machine, source: bytes, name: str) -> Checked:
     for want in machine.load(NOTHING_RUNS + source, name=name):
-        if isinstance(want, frames.Failed):
+        if isinstance(want, protocol.Failed):
             return Checked(error=want.message.decode(errors="replace"), kind=want.kind.decode(errors="replace"))
     names, opaque_line = names_of_orcs(source)
     return Checked(names=names[:MAX_NAMES], opaque_line=opaque_line)
@@ -114,7 +114,7 @@ def _field(after: list[tuple[str, bytes, int]]) -> str | None:
 
 def main(name: str, parent: int) -> None:
     """Reads the source, steps into the cage, answers. What is left of a failure is the exit status."""
-    machine = Machine().open(open_spec(Limits(cpu_s=CPU_S)))
+    machine = opened(Limits(cpu_s=CPU_S))
     source = sys.stdin.buffer.read()
     os.closerange(3, 4096)
     confine.empty_environment()

@@ -20,7 +20,6 @@ import resource
 import signal
 import socket
 import sys
-from typing import NamedTuple
 
 from luahost.worker import landlock, seccomp
 
@@ -36,12 +35,16 @@ _CAPABILITY_VERSION_3 = 0x20080522
 _LINUX = sys.platform == "linux"
 
 
-class Kernel(NamedTuple):
-    """What this kernel, and the user we run as, let us do. As a number: how it is told to the host."""
+class Kernel:
+    """What this kernel, and the user we run as, let us do. As a number: how it is told to the host.
 
-    filtered: bool = False  # it takes the seccomp filter
-    unprivileged: bool = False  # workers do not run as root
-    landlock: int = 0  # the ABI; 0: none
+    filtered      it takes the seccomp filter
+    unprivileged  workers do not run as root
+    landlock      the ABI; 0: none
+    """
+
+    def __init__(self, filtered: bool = False, unprivileged: bool = False, landlock: int = 0) -> None:
+        self.filtered, self.unprivileged, self.landlock = filtered, unprivileged, landlock
 
     def number(self) -> int:
         return self.filtered | self.unprivileged << 1 | self.landlock << 8
@@ -175,14 +178,14 @@ def try_out() -> Kernel:
         try:
             drop_descriptors(theirs.detach())
             kept = socket.socket(fileno=SOCKET_FD)
-            kept.send(bytes(close(parent)))
+            kept.send(close(parent).number().to_bytes(2, "little"))
         finally:
             os._exit(0)
     theirs.close()
     with ours:
-        said = ours.recv(3)
+        number = int.from_bytes(ours.recv(2), "little")  # 0 when it died
     os.waitpid(child, 0)
-    return Kernel(bool(said[0]), bool(said[1]), said[2]) if said else Kernel()
+    return Kernel(bool(number & 1), bool(number & 2), number >> 8)
 
 
 def fence_zygote() -> None:

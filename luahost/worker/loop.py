@@ -1,4 +1,4 @@
-"""The worker's whole life: frame in, machine step, frame out.
+"""The worker's whole life: frame in, a step of its VM, frame out.
 
 Knows VMs by number and nothing of what they want. Ends when the host closes the socket.
 """
@@ -9,7 +9,7 @@ import socket
 import time
 
 from luahost.vm import frames
-from luahost.vm.machine import Machine
+from luahost.vm.stepper import Stepper
 from luahost.worker.confine import CpuGuard
 
 
@@ -29,29 +29,30 @@ class Outlet:
 
 
 class Prepared:
-    """A machine that is booted and has not met a script."""
+    """A VM that is booted and has not met a script."""
 
     def __init__(self) -> None:
         self.outlet = Outlet()
-        self.machine = Machine(self.outlet.post)
+        self.vm = Stepper(self.outlet.post)
 
 
 def run(sock: socket.socket, prepared: Prepared | None) -> None:
     """Serves VMs until the host goes away; `prepared` becomes the first of them."""
     reader = frames.FrameReader(frames.LARGEST)  # the host is trusted
-    machines: dict[int, tuple[Machine, float]] = {}
+    vms: dict[int, tuple[Stepper, float]] = {}
     guard = CpuGuard()
     while data := sock.recv(1 << 18):
         for kind, vm, payload in reader.feed(data):
             if kind == frames.STEP:
-                machine, cpu_s = machines[vm]
+                stepper, cpu_s = vms[vm]
                 guard.allow(time.process_time(), cpu_s)
-                sock.sendall(frames.frame(frames.STEPPED, vm, machine.step(payload)))
+                sock.sendall(frames.frame(frames.STEPPED, vm, stepper.step(payload)))
             elif kind == frames.OPEN:
                 first = prepared or Prepared()
                 prepared = None
                 first.outlet.bind(sock, vm)
                 spec = frames.OpenVM.unpack(payload)
-                machines[vm] = (first.machine.open(spec), spec.cpu_s)
+                first.vm.open(spec)
+                vms[vm] = (first.vm, spec.cpu_s)
             elif kind == frames.CLOSE:
-                machines.pop(vm, None)
+                vms.pop(vm, None)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import platform
+import os
 import struct
 import sys
 
@@ -107,9 +107,9 @@ def _checks(name: str) -> list[bytes]:
 
 def program() -> bytes | None:
     """The filter as the kernel reads it; None where this machine has no table."""
-    if sys.platform != "linux" or platform.machine() not in _TABLES:
+    if sys.platform != "linux" or os.uname().machine not in _TABLES:
         return None
-    machine, numbers = _TABLES[platform.machine()]
+    machine, numbers = _TABLES[os.uname().machine]
     code = [
         _instruction(_LOAD, _MACHINE),
         _instruction(_EQUAL, machine, 1, 0),

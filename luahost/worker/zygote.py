@@ -18,7 +18,6 @@ import signal
 import socket
 import struct
 import sys
-import traceback
 from collections.abc import Callable
 
 from luahost.worker import confine, loop
@@ -93,6 +92,8 @@ def main(control_fd: int, serve: Serve = loop.run) -> None:
         gc.freeze()
         gc.disable()
     except BaseException:  # the host must learn why there is no zygote
+        import traceback  # only for this: it is larger than the rest of this program
+
         control.sendall(ANSWER.pack(FAILED, 0) + traceback.format_exc().encode()[-4000:])
         raise
     control.sendall(ANSWER.pack(READY, kernel.number()))

@@ -22,7 +22,7 @@ import trio
 from luahost.errors import Exhausted, HostFault, LuahostError
 from luahost.pace import Pace
 from luahost.values import Limits
-from luahost.vm import frames
+from luahost.vm import frames, protocol
 
 if TYPE_CHECKING:
     from luahost.workers.zygote import Zygote
@@ -45,7 +45,7 @@ class Port:
         self.steps_open = 0  # sent and not yet answered
         self.steps_done = 0
         self.lost: LuahostError | None = None
-        self.on_want: Callable[[frames.Want], None] = lambda want: None
+        self.on_want: Callable[[protocol.Want], None] = lambda want: None
         self.on_output: Callable[[str, str], None] = lambda kind, text: None
         self.on_lost: Callable[[LuahostError], None] = lambda error: None
 
@@ -233,7 +233,7 @@ class Worker:
             self._mark_step()
             if port.lost is not None:  # it was closed meanwhile
                 return
-            wants = frames.decode_wants(payload)
+            wants = protocol.decode_wants(payload)
             for want in wants[-1:] + wants[:-1]:  # what the step used is known before anybody hears of its end
                 await self._pace.turn(self)
                 if not self.alive or port.lost is not None:

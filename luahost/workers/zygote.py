@@ -31,7 +31,7 @@ _told: set[tuple[str, ...]] = set()  # what is missing is said once in a process
 ANSWER_S = 20.0
 """How long the zygote may take for one answer; a fork takes half a millisecond."""
 
-# -I: no PYTHON* variables, no user site, no current directory; the host's own path is handed over instead.
+# -I: no PYTHON* variables, no user site, no current directory; -S: no site; the host's path is handed over instead.
 _PROGRAM = """\
 import socket, struct, sys
 sys.path[:] = sys.argv[2:]
@@ -57,7 +57,14 @@ class Zygote:
         with theirs:
             path = [entry for entry in sys.path if entry]
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-B", "-c", _PROGRAM.format(program=program), str(theirs.fileno()), *path],
+                [
+                    sys.executable,
+                    "-IS" if not sys.dont_write_bytecode else "-ISB",
+                    "-c",
+                    _PROGRAM.format(program=program),
+                    str(theirs.fileno()),
+                    *path,
+                ],
                 env={},
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,

@@ -25,7 +25,7 @@ from arena import Arena
 from luahost import Limits
 from luahost.errors import HostFault, LuahostError
 from luahost.values import Source
-from luahost.vm import frames
+from luahost.vm import frames, protocol
 
 pack = msgspec.msgpack.encode
 STATS = [4, 0, 0, 0, 0]
@@ -89,7 +89,7 @@ class Talk:
             while self._heard:
                 kind, self.vm, payload = self._heard.pop(0)
                 if kind == frames.STEP:
-                    if payload[0] == frames.START:
+                    if payload[0] == protocol.START:
                         self.task = struct.unpack_from("<q", payload, 9)[0]
                     return payload
             data = await self._sock.recv(65536)
@@ -230,7 +230,7 @@ def call(op: bytes, args: bytes, then: Any = "done") -> Callable[[Talk], AsyncGe
         want = b"\x95\x00" + pack(talk.task) + b"\x01" + pack(op) + args
         yield frames.frame(frames.STEPPED, talk.vm, b"\x92" + want + pack(STATS))
         while answer := await talk.step():
-            if answer[0] == frames.REPLY:
+            if answer[0] == protocol.REPLY:
                 yield talk.done({"success": True, "data": "answered"})
                 return
             yield talk.wants([1, 1, True])  # a batch of a stream
@@ -353,8 +353,8 @@ def test_the_calls_under_way_hold_no_more_of_the_host_than_a_vm_may_have(arena: 
         yield talk.wants(*([0, talk.task, n, b"llm", prompt] for n in range(8)))
         while len(kinds) < 8:
             answer = await talk.step()
-            if answer[0] == frames.REPLY:
-                kinds.append(frames.decode(answer[17:]).get("error_kind", "ok"))
+            if answer[0] == protocol.REPLY:
+                kinds.append(protocol.decode(answer[17:]).get("error_kind", "ok"))
             if len(kinds) < 8:
                 yield talk.wants()
         yield talk.done({"data": 5})
@@ -437,9 +437,9 @@ def test_no_lie_takes_the_host_long_or_makes_it_large(arena: Arena) -> None:
             before = tracemalloc.get_traced_memory()[0]
             with pytest.raises(frames.FrameError):
                 for _, _, payload in frames.FrameReader(1 << 30).feed(built):
-                    for want in frames.decode_wants(payload):
-                        if isinstance(want, frames.Done):
-                            frames.decode(want.value)
+                    for want in protocol.decode_wants(payload):
+                        if isinstance(want, protocol.Done):
+                            protocol.decode(want.value)
             assert tracemalloc.get_traced_memory()[1] - before < 48 << 20, lie
         finally:
             tracemalloc.stop()
@@ -453,7 +453,7 @@ def test_a_worker_that_always_has_more_to_say_is_only_asked_as_often_as_it_answe
         yield talk.done(LOADED)
         for n in range(2000):
             message = await talk.step()
-            assert message[0] == (frames.GO_ON if n else frames.START)
+            assert message[0] == (protocol.GO_ON if n else protocol.START)
             yield talk.wants([6])
         await talk.step()
         yield talk.done({"data": 5})

@@ -14,8 +14,8 @@ import lupa.lua54 as lupa
 from figures import Figure, Report, digits
 
 from luahost.values import Limits
-from luahost.vm import frames
-from luahost.vm.machine import Machine, open_spec
+from luahost.vm import protocol
+from luahost.vm.machine import opened
 
 STRINGS = {
     "format": "local t = 0 for i = 1, n do t = t + #string.format('%d:%s:%5.2f', i, 'x', i / 3) end return t",
@@ -100,17 +100,17 @@ class _Sealed:
     """A script in a sealed VM, as a function."""
 
     def __init__(self, body: str) -> None:
-        self._machine = Machine().open(open_spec(Limits(cpu_s=10_000, memory_bytes=1 << 30)))
+        self._machine = opened(Limits(cpu_s=10_000, memory_bytes=1 << 30))
         self._done(self._machine.load(f"return function(n) {body} end".encode()))
 
     def __call__(self, n: int) -> Any:
         return self._done(self._machine.start("run", n))
 
     @staticmethod
-    def _done(wants: list[frames.Want]) -> Any:
+    def _done(wants: list[protocol.Want]) -> Any:
         done = wants[0]
-        assert isinstance(done, frames.Done), done
-        return frames.decode(done.value)
+        assert isinstance(done, protocol.Done), done
+        return protocol.decode(done.value)
 
 
 def measure(report: Report, *, quick: bool) -> None:

@@ -12,8 +12,8 @@ import msgspec
 from mutating import ByteTarget, cuts_of, pieces
 
 from luahost.values import Limits
-from luahost.vm import frames
-from luahost.vm.machine import Machine, open_spec
+from luahost.vm import frames, protocol
+from luahost.vm.machine import Machine, opened
 
 pack = msgspec.msgpack.encode
 STATS = [4, 1, 2, 3, 4]
@@ -61,14 +61,14 @@ def _read(parts: list[bytes]) -> tuple[list[tuple[int, int, bytes]], bool]:
 
 def check_wants(payload: bytes) -> None:
     try:
-        wants = frames.decode_wants(payload)
+        wants = protocol.decode_wants(payload)
     except frames.FrameError as error:
         _is_short(error)
         return
     for want in wants:
-        if isinstance(want, frames.Done):
+        if isinstance(want, protocol.Done):
             check_value(bytes(want.value))
-        elif isinstance(want, frames.Call):
+        elif isinstance(want, protocol.Call):
             check_value(bytes(want.args))
 
 
@@ -78,12 +78,12 @@ def _is_short(error: Exception) -> None:
 
 def check_value(data: bytes) -> None:
     try:
-        value = frames.decode(data)
+        value = protocol.decode(data)
     except frames.FrameError as error:
         _is_short(error)
         return
     assert _is_value(value), f"a {type(value).__name__}"
-    assert frames.decode(frames.encode(value)) == value, "a value that changes"
+    assert protocol.decode(protocol.encode(value)) == value, "a value that changes"
 
 
 def _is_value(value: Any) -> bool:
@@ -98,27 +98,27 @@ def _is_value(value: Any) -> bool:
 
 @cache
 def _echo() -> Machine:
-    machine = Machine().open(open_spec(Limits(cpu_s=5.0, memory_bytes=64 << 20)))
+    machine = opened(Limits(cpu_s=5.0, memory_bytes=64 << 20))
     machine.load(b"return {on_request = function(r) return {data = r.payload, success = true} end}")
     return machine
 
 
 def check_codec(data: bytes) -> None:
     """What the VM reads and writes is what msgspec reads and writes; what is no value, it survives."""
-    head = struct.pack("<Bdq", frames.START, 0.0, 2) + bytes([7]) + b"request"
+    head = struct.pack("<Bdq", protocol.START, 0.0, 2) + bytes([7]) + b"request"
     request = b"\x82\xa9operation\xa1x\xa7payload" + data
-    wants = frames.decode_wants(_echo().step(head + request))
+    wants = protocol.decode_wants(_echo().step(head + request))
     kinds = [type(want).__name__ for want in wants]
     assert kinds in (["Done", "Stats"], ["Failed", "Stats"]), f"the VM answered {kinds}"
     try:
-        expected = frames.decode(request)["payload"]
+        expected = protocol.decode(request)["payload"]
     except (frames.FrameError, KeyError):
         return
-    if isinstance(wants[0], frames.Done) and len(data) < 4096:
-        got = frames.decode(wants[0].value)
+    if isinstance(wants[0], protocol.Done) and len(data) < 4096:
+        got = protocol.decode(wants[0].value)
         got = got.get("data") if isinstance(got, dict) else got
         assert _same(expected, got), f"{expected!r} came back as {got!r}"
-    elif isinstance(wants[0], frames.Failed):
+    elif isinstance(wants[0], protocol.Failed):
         assert wants[0].kind not in (b"broken", b"killed"), f"the VM broke: {wants[0].message!r}"
         if wants[0].kind in (b"cpu", b"memory"):
             _echo.cache_clear()

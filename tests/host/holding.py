@@ -18,7 +18,7 @@ from contextlib import suppress
 import msgspec
 import trio
 
-from luahost.vm import frames
+from luahost.vm import frames, protocol
 
 pack = msgspec.msgpack.encode
 STATS = [4, 0, 0, 0, 0]
@@ -105,7 +105,7 @@ class Caller:
                     if kind != frames.STEP:
                         continue
                     said = pack([STATS])
-                    if payload[0] == frames.START:
+                    if payload[0] == protocol.START:
                         task = struct.unpack_from("<q", payload, 9)[0]
                         if payload[17 + 1 :].startswith(b"load"):
                             said = pack([[2, task, LOADED], STATS])
@@ -114,12 +114,12 @@ class Caller:
                             said = (
                                 wanted.replace(b"\x95\x00\x01", b"\x95\x00" + pack(task)) if task != 1 else wanted
                             )
-                    elif payload[0] == frames.REPLY:
+                    elif payload[0] == protocol.REPLY:
                         self.replies.append(payload)
                         left -= 1
                         if left == 0:
                             said = pack([[2, task, True], STATS])
-                    elif payload[0] == frames.EVENTS:
+                    elif payload[0] == protocol.EVENTS:
                         said = pack([[1, struct.unpack_from("<q", payload, 9)[0], True], STATS])
                     sock.sendall(frames.frame(frames.STEPPED, vm, said))
         except OSError:

@@ -22,12 +22,12 @@ from typing import Any
 
 import msgspec
 
-from luahost.vm import frames
+from luahost.vm import frames, protocol
 from luahost.worker import confine, zygote
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 LOADED = {"type": "table", "has": {}}
-STATS = frames.Stats(0, 0, 0, 0)
+STATS = protocol.Stats(0, 0, 0, 0)
 Args = dict[str, Any]
 
 
@@ -317,7 +317,7 @@ def never_reads(sock: socket.socket, vm: int, task: int) -> None:
     asked, answered = 0, 1  # steps: one is open, each answer opens another
     while True:
         for _ in range(answered):
-            wants = [frames.Call(task, asked + i, b"caps", msgspec.Raw(b"\xc0")) for i in range(60)]
+            wants = [protocol.Call(task, asked + i, b"caps", msgspec.Raw(b"\xc0")) for i in range(60)]
             asked += 60
             sock.sendall(frames.frame(frames.STEPPED, vm, _encode([*wants, STATS])))
         answered = 60
@@ -344,8 +344,8 @@ def small_calls_in_large_frames(sock: socket.socket, vm: int, task: int) -> None
     number = 0
     while True:
         number += 2
-        sleep = frames.Call(task, number, b"clock.sleep", msgspec.Raw(msgspec.msgpack.encode(20.0)))
-        junk = frames.Call(task, number + 1, b"caps", msgspec.Raw(msgspec.msgpack.encode(bytes(7 << 20))))
+        sleep = protocol.Call(task, number, b"clock.sleep", msgspec.Raw(msgspec.msgpack.encode(20.0)))
+        junk = protocol.Call(task, number + 1, b"caps", msgspec.Raw(msgspec.msgpack.encode(bytes(7 << 20))))
         sock.sendall(frames.frame(frames.STEPPED, vm, _encode([sleep, junk, STATS])))
         while not [frame for frame in reader.feed(sock.recv(1 << 18)) if frame[0] == frames.STEP]:
             pass
@@ -369,17 +369,17 @@ def run(sock: socket.socket, prepared: object) -> None:
     reader = frames.FrameReader(frames.LARGEST)
     while data := sock.recv(1 << 18):
         for kind, vm, payload in reader.feed(data):
-            if kind != frames.STEP or payload[0] != frames.START:
+            if kind != frames.STEP or payload[0] != protocol.START:
                 continue
             task = struct.unpack_from("<q", payload, 9)[0]
             size = payload[17]
-            entry, arg = payload[18 : 18 + size], frames.decode(payload[18 + size :])
+            entry, arg = payload[18 : 18 + size], protocol.decode(payload[18 + size :])
             value: Any = LOADED
             if entry == b"run" and arg["act"] in SPEECHES:
                 SPEECHES[arg["act"]](sock, vm, task)
             elif entry == b"run":
                 value = _done(arg["act"], arg | {"vm": vm})
-            done = frames.Done(task, msgspec.Raw(frames.encode(value)))
+            done = protocol.Done(task, msgspec.Raw(protocol.encode(value)))
             sock.sendall(frames.frame(frames.STEPPED, vm, _encode([done, STATS])))
 
 

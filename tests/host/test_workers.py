@@ -259,13 +259,13 @@ async def test_a_worker_that_works_without_having_a_step_is_ended() -> None:
 
 @in_trio
 async def test_in_a_shared_worker_a_stuck_vm_is_ended_at_its_own_limit_also_when_it_was_closed_meanwhile() -> None:
-    limits = Limits(isolation="shared", cpu_s=0.1)
+    limits = Limits(isolation="shared", cpu_s=0.3)
     async with Host() as host:
         neighbours = [await host.load(Source("return 1"), limits=SHARED) for _ in range(SHARED_WORKERS)]
 
         vm = await host.load(STUCK, limits=limits)
         (neighbour,) = (each for each in neighbours if each._port.worker is vm._port.worker)
-        with trio.fail_after(5), pytest.raises(Exhausted, match=r"the CPU limit of 0\.1 s"):
+        with trio.fail_after(5), pytest.raises(Exhausted, match=r"the CPU limit of 0\.3 s"):
             await vm.run()
         with pytest.raises(HostFault, match="another VM in it: the CPU limit") as lost:
             await neighbour.run()

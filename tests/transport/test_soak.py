@@ -40,7 +40,7 @@ from luahost.bridge.journal import Journal, Trail
 from luahost.bridge.ladder import Ladder
 from luahost.ops.world import Share, World
 from luahost.transport.settings import TransportSettings
-from luahost.vm import frames
+from luahost.vm import protocol
 from luahost.wire.retry import RetryPolicy
 
 REQUESTS = int(os.environ.get("LUAHOST_REQUESTS", "1500"))
@@ -136,7 +136,7 @@ class Vm:
         id, came, result = self._last, trio.Event(), []
         self._waiting[id] = (came, result)
         args = msgspec.msgpack.encode({"opts": opts, "prompt": prompt, "streamed": streamed})
-        self.bridge.begin(frames.Call(id, id, b"llm", msgspec.Raw(args)))
+        self.bridge.begin(protocol.Call(id, id, b"llm", msgspec.Raw(args)))
         with trio.move_on_after(cut_s):
             await came.wait()
         if not result:
@@ -146,20 +146,20 @@ class Vm:
 
     def send(self, message: bytes) -> None:
         """Port.send"""
-        verb, _, id = frames._MESSAGE.unpack_from(message)
-        if verb == frames.EVENTS:
+        verb, _, id = protocol._MESSAGE.unpack_from(message)
+        if verb == protocol.EVENTS:
             self._nursery.start_soon(self._take, id)
         else:
-            assert verb == frames.REPLY
+            assert verb == protocol.REPLY
             if id in self._waiting:  # else it was on its way when the call was dropped
                 came, result = self._waiting[id]
-                result.append(frames.decode(message[frames._MESSAGE.size :]))
+                result.append(protocol.decode(message[protocol._MESSAGE.size :]))
                 came.set()
 
     async def _take(self, id: int) -> None:
         chance = self._rng.random()
         await trio.sleep(0.002 if chance < 0.1 else 0)
-        self.bridge.ack(frames.Ack(id, not 0.1 < chance < 0.15))
+        self.bridge.ack(protocol.Ack(id, not 0.1 < chance < 0.15))
 
 
 @pytest.mark.long

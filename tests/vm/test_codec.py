@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_machine import Vm
 
-from luahost.vm import frames
-from luahost.vm.frames import Done, Failed
+from luahost.vm import protocol
+from luahost.vm.protocol import Done, Failed
 
 FAST = settings(max_examples=80, deadline=None)
 
@@ -41,7 +41,7 @@ class Echo:
         assert isinstance(loaded, Done)
 
     def __call__(self, way: str, value: Any) -> Any:
-        answer = frames.decode(self.vm.start("request", {"way": way, "value": value}).value)
+        answer = protocol.decode(self.vm.start("request", {"way": way, "value": value}).value)
         if "error" in answer:
             raise ValueError(answer["error"])
         return answer.get("value")

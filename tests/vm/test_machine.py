@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from luahost.values import Limits
-from luahost.vm import frames
-from luahost.vm.frames import Ack, Call, Done, Drop, Failed, More, Stats
+from luahost.vm import protocol
 from luahost.vm.machine import Machine, open_spec
+from luahost.vm.protocol import Ack, Call, Done, Drop, Failed, More, Stats
 
 MIB = 1 << 20
 
@@ -29,7 +29,7 @@ class Vm:
         self.stats = Stats(0, 0, 0, 0)
         self.tasks = 0
 
-    def _read(self, wants: list[frames.Want]) -> Any:
+    def _read(self, wants: list[protocol.Want]) -> Any:
         *rest, self.stats = wants
         assert isinstance(self.stats, Stats)
         return rest[0] if len(rest) == 1 else rest
@@ -50,7 +50,7 @@ class Vm:
         return self._read(self.machine.feed_events(call, list(texts)))
 
     def cancel(self, task: int) -> Any:
-        return self._read(frames.decode_wants(self.machine.step(frames.cancel(task, 0.0))))
+        return self._read(protocol.decode_wants(self.machine.step(protocol.cancel(task, 0.0))))
 
     def run(self, body: str) -> Any:
         """What `body`, as a function, returns; an answer to each host call is its own number."""
@@ -64,7 +64,7 @@ class Vm:
             n += 1
             want = self.reply(want.id, n)
         assert isinstance(want, Done), want
-        return frames.decode(want.value)
+        return protocol.decode(want.value)
 
     def fail(self, text: str) -> Failed:
         want = self.load(text)
@@ -233,7 +233,7 @@ def test_the_host_can_be_called_at_a_module_s_top_level() -> None:
     vm = Vm()
     vm.load("return function() return require('a').v end")
     want = vm.start("run")
-    assert (want.op, frames.decode(want.args)) == (b"module", {"name": "a"})
+    assert (want.op, protocol.decode(want.args)) == (b"module", {"name": "a"})
     want = vm.reply(want.id, {"ok": True, "source": b"return {v = orcs.now()}", "name": "a.lua"})
     assert want.op == b"clock.now"
     assert vm.finish(vm.reply(want.id, 5)) == 5
@@ -287,7 +287,7 @@ def test_a_coroutine_that_waits_for_the_host_is_normal_to_others_and_cannot_be_r
     )
     want = vm.start("run")
     other = vm.start("request", {"id": "r", "operation": "x", "category": "UserInput"})
-    assert frames.decode(other.value)[:3] == ["normal", False, False]
+    assert protocol.decode(other.value)[:3] == ["normal", False, False]
     assert vm.finish(vm.reply(want.id, 9)) == 9
 
 
@@ -304,7 +304,7 @@ def test_a_task_s_coroutine_cannot_be_resumed_closed_or_yielded_from_by_the_scri
     )
     want = vm.start("run")
     other = vm.start("request", {})
-    assert frames.decode(other.value) == [False, False, "normal"]
+    assert protocol.decode(other.value) == [False, False, "normal"]
     ok, why = vm.finish(vm.reply(want.id, 1))
     assert ok is False and "outside a coroutine" in why
 
@@ -317,7 +317,7 @@ def test_several_calls_are_open_at_once_and_each_answer_reaches_its_own() -> Non
     assert len({want.id for want in [*first.values(), *second.values()]}) == 40
     for i in range(20):
         done = vm.reply(second[i].id, i * 10 + 1)
-        assert frames.decode(done.value) == [i, i * 10, i * 10 + 1]
+        assert protocol.decode(done.value) == [i, i * 10, i * 10 + 1]
 
 
 def test_an_answer_to_a_call_nobody_made_is_ignored() -> None:
@@ -344,7 +344,7 @@ def test_cancel_closes_the_task_s_variables_and_forgets_its_call() -> None:
     want = vm.start("run")
     assert vm.cancel(want.task) == Drop(want.id)
     assert vm.reply(want.id, 1) == []
-    assert frames.decode(vm.start("request", {}).value) == ["bfalse", "afalse"]
+    assert protocol.decode(vm.start("request", {}).value) == ["bfalse", "afalse"]
 
 
 def test_a_close_that_never_ends_is_killed_soon_after_a_cancel() -> None:
@@ -370,7 +370,7 @@ def stream(on_delta: str) -> tuple[Vm, Call]:
     )
     want = vm.start("run")
     assert isinstance(want, Call) and want.op == b"llm"
-    assert frames.decode(want.args)["streamed"] is True
+    assert protocol.decode(want.args)["streamed"] is True
     return vm, want
 
 
@@ -470,7 +470,7 @@ def test_an_activation_has_its_own_cpu_and_the_calls_of_one_share_it() -> None:
         "local function burn() local t = os.clock() while os.clock() - t < 0.12 do end end return function(twice) burn() if twice then orcs.now() burn() end return 1 end"
     )
     for _ in range(3):
-        assert frames.decode(vm.start("run").value) == 1
+        assert protocol.decode(vm.start("run").value) == 1
     want = vm.start("run", True)
     assert vm.reply(want.id, 1).kind == b"cpu"
 
@@ -567,11 +567,11 @@ def test_a_result_that_cannot_leave_says_why(result: str) -> None:
 
 # ── it never raises ─────────────────────────────────────────────────────────────────────────────────────
 
-verbs = st.sampled_from([frames.START, frames.REPLY, frames.EVENTS, frames.CANCEL, 0, 5, 255])
+verbs = st.sampled_from([protocol.START, protocol.REPLY, protocol.EVENTS, protocol.CANCEL, 0, 5, 255])
 messages = st.one_of(
     st.binary(max_size=60),
     st.builds(
-        lambda verb, id, payload: frames._MESSAGE.pack(verb, 0.0, id) + payload,
+        lambda verb, id, payload: protocol._MESSAGE.pack(verb, 0.0, id) + payload,
         verbs,
         st.integers(-3, 4) | st.sampled_from([2**63 - 1, -(2**63)]),
         st.one_of(
@@ -590,7 +590,7 @@ def test_any_bytes_are_answered_or_the_vm_is_declared_broken(steps: list[bytes])
     vm = Vm(cpu_s=0.2, memory_bytes=8 * MIB)
     vm.load("return function() return orcs.llm('x', {on_delta = print}) end")
     for step in steps:
-        answer = frames.decode_wants(vm.machine.step(step))
+        answer = protocol.decode_wants(vm.machine.step(step))
         assert isinstance(answer[-1], Stats)
         assert all(isinstance(want, Call | Ack | Done | Failed | Drop | More) for want in answer[:-1])
 
@@ -598,8 +598,8 @@ def test_any_bytes_are_answered_or_the_vm_is_declared_broken(steps: list[bytes])
 def test_a_killed_machine_answers_every_message_with_the_reason() -> None:
     vm = Vm()
     vm.machine.kill("enough")
-    for message in (b"", b"\xff" * 100, frames.start(1, "run", None, 0.0)):
-        failed, _ = frames.decode_wants(vm.machine.step(message))
+    for message in (b"", b"\xff" * 100, protocol.start(1, "run", None, 0.0)):
+        failed, _ = protocol.decode_wants(vm.machine.step(message))
         assert (failed.kind, failed.message, failed.task) == (b"killed", b"enough", 0)
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from test_machine import Vm
 
 from luahost.vm import sandbox
-from luahost.vm.frames import Done, Failed
+from luahost.vm.protocol import Done, Failed
 from luahost.vm.sources import BOOT, PARTS, root
 
 USES = {
@@ -25,7 +29,9 @@ def test_a_vm_is_small_before_it_has_run_anything() -> None:
 
 def test_every_lua_file_is_loaded_or_promised() -> None:
     there = {
-        f"{path.parent.name}/{path.name}" for folder in ("boot", "std") for path in (root() / folder).glob("*.lua")
+        f"{path.parent.name}/{path.name}"
+        for folder in ("boot", "std")
+        for path in (Path(root()) / folder).glob("*.lua")
     }
     assert there == {*BOOT, *PARTS}
 
@@ -67,3 +73,17 @@ def test_a_file_that_does_not_fit_ends_the_vm_as_out_of_memory(name: str) -> Non
         ends.add(type(want))
         assert isinstance(want, Done) or (isinstance(want, Failed) and want.kind == b"memory"), want
     assert ends == {Done, Failed}, "both ends were to be seen"
+
+
+def test_a_worker_imports_nothing_that_it_does_not_need() -> None:
+    """What a zygote has in memory is what a script that broke out of Lua finds, and what each worker weighs."""
+    large = {"msgspec", "trio", "httpx", "typing", "pathlib", "platform", "inspect"}
+    large |= {"luahost.vm.protocol", "luahost.values"}
+    code = "import sys, luahost.worker.zygote; print(*sys.modules)"
+    told = subprocess.run(
+        [sys.executable, "-S", "-c", f"import sys; sys.path[:] = {sys.path!r}; {code}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert not large & set(told.split())

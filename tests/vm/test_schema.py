@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_machine import Vm
 
-from luahost.vm import frames
-from luahost.vm.frames import Call
+from luahost.vm import protocol
+from luahost.vm.protocol import Call
 
 ASK = """
 return function(schema)
@@ -30,7 +30,7 @@ def misfit(value: Any, schema: Any, vm: Vm | None = None) -> str | None:
     turn = {"ok": True, "content": "", "session_id": "s", "intents": [{"id": "c", "name": "t", "params": value}]}
     again = vm.reply(asked.id, turn)
     assert isinstance(again, Call), again
-    result = frames.decode(again.args)["opts"]["tool_results"][0]
+    result = protocol.decode(again.args)["opts"]["tool_results"][0]
     assert result["is_error"] is (result["content"] != "FITS")
     return None if result["content"] == "FITS" else str(result["content"])
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_machine import LOOPS, MEMORY, MIB, Vm
 
-from luahost.vm import frames
-from luahost.vm.frames import Ack, Call, Done, Drop, Failed, More, Stats
+from luahost.vm import protocol
+from luahost.vm.protocol import Ack, Call, Done, Drop, Failed, More, Stats
 
 CLOSES = "local function guard(name) return setmetatable({}, {__close = function() log[#log + 1] = name end}) end "
 
@@ -31,23 +31,23 @@ class Played(Vm):
 
     def tell(self, message: bytes) -> None:
         self.steps += 1
-        *wants, self.stats = frames.decode_wants(self.machine.step(message))
+        *wants, self.stats = protocol.decode_wants(self.machine.step(message))
         assert isinstance(self.stats, Stats)
         for want in wants:
             if isinstance(want, Call):
                 assert want.id not in self.open
                 self.open[want.id] = want
-                delay = frames.decode(want.args) if want.op == b"clock.sleep" else 0.0
+                delay = protocol.decode(want.args) if want.op == b"clock.sleep" else 0.0
                 heapq.heappush(self._due, (self.now + delay, want.id, None if delay else self.now))
             elif isinstance(want, Drop):
                 self.dropped.append((round(self.now, 3), self.open.pop(want.id).op))
             elif isinstance(want, More):
-                self.tell(frames.go_on(self.now))
+                self.tell(protocol.go_on(self.now))
             else:
                 assert isinstance(want, Done | Failed), want
                 self._ended[want.task] = want
         self.most_open = max(self.most_open, len(self.open))
-        assert self.most_open <= frames.MAX_OPEN_CALLS
+        assert self.most_open <= protocol.MAX_OPEN_CALLS
 
     def play(self, body: str, *, until: float = 1e9) -> Any:
         """What `body` returns as a function, or its Failed; None when it still waits at `until`."""
@@ -55,14 +55,14 @@ class Played(Vm):
         assert isinstance(loaded, Done), loaded
         self.tasks += 1
         task = self.tasks
-        self.tell(frames.start(task, "run", None, self.now))
+        self.tell(protocol.start(task, "run", None, self.now))
         return self.go_on(task, until)
 
     def go_on(self, task: int, until: float = 1e9) -> Any:
         while task not in self._ended and 0 not in self._ended and self._due and self._due[0][0] <= until:
             self.now, call, answer = heapq.heappop(self._due)
             if self.open.pop(call, None) is not None:
-                self.tell(frames.reply(call, frames.encode(answer), self.now))
+                self.tell(protocol.reply(call, protocol.encode(answer), self.now))
         if 0 in self._ended:
             return self._ended[0]
         if task not in self._ended:
@@ -72,7 +72,7 @@ class Played(Vm):
         if isinstance(ended, Failed):
             return ended
         assert not self.open, "the task has ended, and calls of it are open"
-        return frames.decode(ended.value)
+        return protocol.decode(ended.value)
 
 
 def play(body: str, **limits: Any) -> Any:
@@ -325,9 +325,9 @@ def test_what_is_spawned_from_another_task_belongs_to_the_nursery_s() -> None:
         "return {run = function() return orcs.nursery(function(n) kept = n orcs.sleep(1) return 'done' end) end,"
         " on_request = function() kept.spawn(function() orcs.sleep(5) spawned = true end) return 'asked' end}"
     )
-    vm.tell(frames.start(50, "run", None, 0.0))
-    vm.tell(frames.start(51, "request", {}, 0.0))
-    assert frames.decode(vm._ended[51].value) == "asked"  # type: ignore[union-attr]
+    vm.tell(protocol.start(50, "run", None, 0.0))
+    vm.tell(protocol.start(51, "request", {}, 0.0))
+    assert protocol.decode(vm._ended[51].value) == "asked"  # type: ignore[union-attr]
     assert [call.task for call in vm.open.values()] == [50, 50]
     assert vm.go_on(50) == "done"
     assert vm.now == 5.0
@@ -405,7 +405,7 @@ def test_cancelling_the_task_ends_all_its_strands_and_drops_all_their_calls() ->
     body = "orcs.map({1, 2, 3}, function(v) local x <close> = guard(v) orcs.nursery(function(n) n:spawn(orcs.sleep, 9) orcs.sleep(9) end) end)"
     assert vm.play(body, until=5.0) is None
     assert len(vm.open) == 6
-    vm.tell(frames.cancel(vm.tasks, 5.0))
+    vm.tell(protocol.cancel(vm.tasks, 5.0))
     assert not vm.open and len(vm.dropped) == 6
     assert vm.run("return log") == [3, 2, 1]
 
@@ -511,7 +511,7 @@ class Modules(Played):
         super().tell(message)
         for at, (due, call, answer) in enumerate(self._due):
             if call in self.open and self.open[call].op == b"module" and not isinstance(answer, dict):
-                name = frames.decode(self.open[call].args)["name"]
+                name = protocol.decode(self.open[call].args)["name"]
                 self.asked.append(name)
                 source = self.sources.get(name)
                 found = {"ok": True, "source": (source or "").encode(), "name": f"{name}.lua"}
@@ -560,7 +560,7 @@ def test_streams_of_two_strands_do_not_mix() -> None:
     assert vm.events(b.id, "2", "3") == Ack(b.id, True)
     assert vm.events(a.id, "4") == Ack(a.id, True)
     assert vm.reply(a.id, {"ok": True}) == []
-    assert frames.decode(vm.reply(b.id, {"ok": True}).value) == ["a14", "b23"]
+    assert protocol.decode(vm.reply(b.id, {"ok": True}).value) == ["a14", "b23"]
 
 
 def test_a_stream_whose_callback_waits_is_dropped_with_its_callback_s_call() -> None:
@@ -573,7 +573,7 @@ def test_a_stream_whose_callback_waits_is_dropped_with_its_callback_s_call() -> 
     assert inner.op == b"clock.sleep"
     *drops, done = vm.reply(clock.id, None)
     assert {drop.id for drop in drops} == {stream.id, inner.id}
-    assert frames.decode(done.value) == "timeout"
+    assert protocol.decode(done.value) == "timeout"
     assert vm.events(stream.id, "b") == [] and vm.reply(stream.id, 1) == []
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from test_machine import Vm
 
 from luahost.gate.paths import matches_glob
-from luahost.vm.frames import Done, Failed
+from luahost.vm.protocol import Done, Failed
 
 
 def call(vm: Vm, body: str, *args: Any) -> Any:

@@ -17,7 +17,7 @@ import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Hashable
-from typing import TypeVar
+from typing import TypeVar, TypeVarTuple
 
 import trio
 
@@ -28,6 +28,7 @@ LET_IN = 24
 """How many go on in one pass after they waited. It costs them a few µs each to see that there is no time left."""
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 Parts = Generator[None, None, T]
 """Work that may rest wherever it yields, and returns what it came to."""
 
@@ -60,6 +61,7 @@ class Pace(trio.abc.Instrument):
         self._someone = trio.Event()
         self._may_go = False  # the first of those let in goes on whatever the others in the pass took
         self._done = 0  # acts of this pass
+        self._aside = trio.CapacityLimiter(1)
 
     async def turn(self, owner: Hashable) -> None:
         """Returns when there is time for something short. `owner` is for whom it is."""
@@ -100,6 +102,13 @@ class Pace(trio.abc.Instrument):
                 result: T = over.value
                 return result
             await trio.lowlevel.checkpoint()
+
+    async def aside(self, act: Callable[[*Ts], T], *args: *Ts) -> T:
+        """What comes of an act that takes longer than a turn, in a thread: Python lets those take turns of 5 ms.
+
+        One at a time, so that the loop waits for one at most. Who is cancelled does not wait for its end.
+        """
+        return await trio.to_thread.run_sync(act, *args, abandon_on_cancel=True, limiter=self._aside)
 
     async def run(self) -> None:
         """Lets those in who wait; ends when it is cancelled."""

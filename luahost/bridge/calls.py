@@ -42,10 +42,10 @@ class Bridge:
             raise HostFault(f"more than {protocol.MAX_OPEN_CALLS} calls at a time", kind="worker_lied")
         self.calls += 1
         op = call.op.decode(errors="replace")
-        if op in QUICK and not self._ending:
+        limits, size = self._port.limits, len(memoryview(call.args))
+        if op in QUICK and not self._ending and size <= protocol.LONG:
             self._reply(call.id, self.ladder.at_once(op, call.args))
             return
-        limits, size = self._port.limits, len(memoryview(call.args))
         if self._held_bytes and self._held_bytes + size > limits.memory_bytes:
             message = (
                 f"calls under way hold {self._held_bytes} bytes of arguments; they may hold {limits.memory_bytes}"

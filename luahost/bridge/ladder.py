@@ -92,10 +92,18 @@ class Ladder:
             return results.error("not_found", f"no operation {entry.op[:80]!r}")
         try:
             if entry.op in QUICK:
-                return self.at_once(entry.op, entry.args)
+                return row.act(self.share, await self._arguments(row, entry))
             return await self._table[entry.op](row, entry)
+        except msgspec.ValidationError as error:
+            return results.from_validation(error, row.options)
         except Exception as error:
             return self._failed(entry.op, error)
+
+    async def _arguments(self, row: Syscall, entry: OpenCall) -> Any:
+        """Checked; msgspec.ValidationError for wrong ones."""
+        if len(memoryview(entry.args)) <= protocol.LONG:
+            return arguments(row.op, entry.args)
+        return await self.share.world.pace.aside(arguments, row.op, entry.args)
 
     def _failed(self, op: str, error: Exception) -> Result:
         """What an act raised, as its answer. A bug of ours ends this call, not the host with all its VMs."""
@@ -120,11 +128,7 @@ class Ladder:
 
     async def _answer(self, row: Syscall, entry: OpenCall) -> Any:
         """Operations that need no grant, and take time."""
-        try:
-            args = arguments(row.op, entry.args)
-        except msgspec.ValidationError as error:
-            return results.from_validation(error, row.options)
-        return await row.act(self.share, args)
+        return await row.act(self.share, await self._arguments(row, entry))
 
     def _no_grant(self, kind: str) -> Refusal:
         return no_grant(kind, child=self.share.depth > 0)
@@ -139,10 +143,7 @@ class Ladder:
     async def _gated(self, row: Syscall, entry: OpenCall) -> Any:
         """Operations under a grant."""
         assert row.capability is not None and row.plan is not None
-        try:
-            args = arguments(row.op, entry.args)
-        except msgspec.ValidationError as error:
-            return results.from_validation(error, row.options)
+        args = await self._arguments(row, entry)
         await self.share.turn()  # what a call brings may be large: each step with it has time of its own
         plan = row.plan(self.share, args)
         if isinstance(plan, dict):

@@ -16,7 +16,6 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-import trio
 
 from luahost.errors import ConfigError
 from luahost.ops import results
@@ -101,7 +100,7 @@ async def _read(share: Share, text: str, parse: Callable[[], dict[str, Any]]) ->
 
     async def work() -> tuple[Result, float]:
         # Who is cancelled does not wait for the thread; the next one, of any VM, does.
-        return await trio.to_thread.run_sync(timed, abandon_on_cancel=True, limiter=share.world.readers)
+        return await share.world.pace.aside(timed)
 
     return await share.lane.run(work)
 

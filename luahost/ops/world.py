@@ -58,7 +58,6 @@ class World:
         self._client: Client | None = None
         self._met: set[str] = set()  # providers that a call can be made to at once
         self._making = trio.Lock()
-        self.readers = trio.CapacityLimiter(1)  # who reads YAML or TOML: Python, one thread is all it has
         self.searchers = trio.CapacityLimiter(2)  # who walks through files: the same, but disks may be slow
         self.evaluators = trio.CapacityLimiter(8)
 

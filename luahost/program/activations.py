@@ -155,25 +155,24 @@ class Activations:
 
     # ── what the worker says ────────────────────────────────────────────────────────────────────────────
 
-    def _heard(self, want: protocol.Want) -> None:
+    def _heard(self, want: protocol.Want | protocol.Returned) -> None:
         if isinstance(want, protocol.Call):
             self._bridge.begin(want)
         elif isinstance(want, protocol.Ack):
             self._bridge.ack(want)
-        elif isinstance(want, protocol.Done):
+        elif isinstance(want, protocol.Returned):
             activation = self._tasks.get(want.task)
             self._bridge.drop(want.task)
             if activation is not None:
-                size = memoryview(want.value).nbytes  # not copied: it may be 8 MB
-                self.usage.largest_value_bytes = max(self.usage.largest_value_bytes, size)
-                activation.end(protocol.decode(want.value))
+                self.usage.largest_value_bytes = max(self.usage.largest_value_bytes, want.size)
+                activation.end(want.value)
         elif isinstance(want, protocol.Failed):
             self._failed(want)
         elif isinstance(want, protocol.Drop):
             self._bridge.forget(want.id)
         elif isinstance(want, protocol.More):
             self._port.send(protocol.go_on(self._bridge.now_s()))
-        else:
+        elif isinstance(want, protocol.Stats):
             usage = self.usage
             spent_s = max(0, want.cpu_us) / 1e6
             usage.cpu_s += spent_s

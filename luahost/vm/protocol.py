@@ -15,7 +15,7 @@ import gc
 import struct
 from itertools import chain
 from math import isfinite
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
@@ -23,6 +23,8 @@ from luahost.values import MAX_DEPTH, Value
 from luahost.vm.frames import FrameError
 from luahost.vm.items import holds_more
 
+LONG = 64 * 1024
+"""Bytes from which on reading a value may take longer than a turn."""
 LARGE = 16 * 1024
 """Bytes from which on a look at what is inside costs less than what it may bring."""
 
@@ -140,10 +142,23 @@ class More(msgspec.Struct, frozen=True, array_like=True, tag=6):
     """There are calls that did not fit in this step; the next, go_on() if nothing else, brings them."""
 
 
+class Returned(NamedTuple):
+    """A Done whose value has been read; it was `size` bytes long."""
+
+    task: int
+    value: Value
+    size: int
+
+
 Want = Call | Ack | Done | Failed | Stats | Drop | More
 
 _wants = msgspec.msgpack.Decoder(Annotated[list[Want], msgspec.Meta(max_length=MAX_WANTS)])
 _value = msgspec.msgpack.Decoder(Any)
+
+
+def returned(done: Done) -> Returned:
+    """Reads the value; FrameError when it is none."""
+    return Returned(done.task, decode(done.value), memoryview(done.value).nbytes)
 
 
 def decode_wants(data: bytes) -> list[Want]:

@@ -45,7 +45,7 @@ class Port:
         self.steps_open = 0  # sent and not yet answered
         self.steps_done = 0
         self.lost: LuahostError | None = None
-        self.on_want: Callable[[protocol.Want], None] = lambda want: None
+        self.on_want: Callable[[protocol.Want | protocol.Returned], None] = lambda want: None
         self.on_output: Callable[[str, str], None] = lambda kind, text: None
         self.on_lost: Callable[[LuahostError], None] = lambda error: None
 
@@ -236,9 +236,10 @@ class Worker:
             wants = protocol.decode_wants(payload)
             for want in wants[-1:] + wants[:-1]:  # what the step used is known before anybody hears of its end
                 await self._pace.turn(self)
+                heard = await self._returned(want) if isinstance(want, protocol.Done) else want
                 if not self.alive or port.lost is not None:
                     return
-                port.on_want(want)
+                port.on_want(heard)
         elif port.lost is not None:
             return
         elif kind == frames.OUTPUT:
@@ -246,6 +247,11 @@ class Worker:
             port.on_output(name.decode(errors="replace"), text.decode(errors="replace"))
         else:
             raise frames.FrameError(f"a frame of unknown kind {kind}")
+
+    async def _returned(self, done: protocol.Done) -> protocol.Returned:
+        if memoryview(done.value).nbytes <= protocol.LONG:
+            return protocol.returned(done)
+        return await self._pace.aside(protocol.returned, done)
 
     async def _write_unsent(self) -> None:
         while True:

@@ -135,7 +135,7 @@ class _Turn:
         world, heard, opts = self._share.world, self._heard, self._args.opts
         await self._share.turn()
         if self._permit.action.input_tokens > LARGE_TOKENS:  # in a thread, Python gives way every few ms
-            exchange = await trio.to_thread.run_sync(self._exchange, limiter=world.readers)
+            exchange = await world.pace.aside(self._exchange)
         else:
             exchange = self._exchange()
         await self._share.turn()

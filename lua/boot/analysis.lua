@@ -17,6 +17,7 @@ local raw = K.raw
 local find, sub, floor, next = raw.string.find, raw.string.sub, raw.math.floor, raw.base.next
 local parse, class = K.matcher.parse, K.matcher.class
 
+local force_way = K.force_way -- tests: every match goes this way
 local FAST_NS, SLOW_NS = 4e6, 20e6
 local PLAIN_STEPS = K.patterns.PLAIN_STEPS
 local CALL_NS = 8 -- one more level or turn of C's match()
@@ -170,7 +171,7 @@ local function study(p, literal)
     plain = not find(p, "[%^%$%*%+%?%.%(%[%%%-]"), fast = -1, search = -1, one = -1, fast_all = -1, all = -1,
     only_lua = nodes.bad or nodes.nested > 190, refs = nodes.ncap == 0 and 1 or nodes.ncap, walk = -1,
   }
-  if not info.only_lua and (not K.force_way or K.force_way == 2) then
+  if not info.only_lua and (not force_way or force_way == 2) then
     local bound = analyse(nodes, false)
     local whole = anchored and bound.attempt or bound.search
     local all = anchored and bound.attempt or bound.all
@@ -200,7 +201,7 @@ local function study(p, literal)
     end
   end
   info.fast_find = info.plain and PLAIN_STEPS // (#p + 80) or info.fast
-  if K.force_way then info.fast, info.fast_find, info.fast_all, info.walk = -1, -1, -1, -1 end -- tests: every match goes one way
+  if force_way then info.fast, info.fast_find, info.fast_all, info.walk = -1, -1, -1, -1 end
   return info
 end
 

@@ -43,7 +43,7 @@ local function guarded_resume(co, ...)
   return pass(co, resume(co, ...))
 end
 
-local lib = setmetatable(K.libs.coroutine or {}, nil)
+local lib = K.libs.coroutine or {}
 
 function lib.create(f)
   kill_check()
@@ -120,3 +120,5 @@ function lib.close(co)
   end
   return pass_result(close(co))
 end
+
+K.libs.coroutine = setmetatable(lib, nil)

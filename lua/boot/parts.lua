@@ -10,6 +10,12 @@ local setmetatable, rawget = K.raw.base.setmetatable, K.raw.base.rawget
 local fetch = K.fetch
 local there = {}
 
+local LOADING = { -- a file that does not end (the stack was full: a script may go on) is loaded again when it is next needed
+  __close = function(mark, e)
+    if e ~= nil then there[mark.file] = nil end
+  end,
+}
+
 -- Runs the file unless it ran already.
 function K.need(file)
   if there[file] then return end
@@ -19,9 +25,9 @@ function K.need(file)
     code = fetch(file)
     if type(code) ~= "string" then error("not enough memory", 0) end
   end
-  local chunk = load(code, "=[luahost]", "b")
+  local mark <close> = setmetatable({ file = file }, LOADING)
   there[file] = true
-  chunk(K)
+  load(code, "=[luahost]", "b")(K)
 end
 
 -- t[name], until it is called, is a promise of what `file` will put there. It stays the same function: scripts may hold it.
@@ -36,7 +42,7 @@ function K.later(t, name, file)
   end
 end
 
--- A library that is empty until it is first looked into: then `file` fills it, and takes its metatable away.
+-- A library that is empty until it is first looked into: then `file` fills it, and at its end takes the metatable away.
 function K.promised(file)
   return setmetatable({}, {
     __index = function(lib, name)

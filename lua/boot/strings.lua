@@ -23,7 +23,7 @@ local MAX_QUOTED = 256 << 10 -- bytes of one argument of %q, which costs C up to
 local C_BYTES <const> = 1 << 16 -- made by one call without a look at the clock, or searched for an address
 local CACHE = 256 -- formats remembered
 
-local S = raw.base.setmetatable(K.libs.string or {}, nil)
+local S = K.libs.string or {}
 for _, name in raw.base.ipairs({ "byte", "char", "len", "lower", "reverse", "sub", "upper", "pack", "packsize", "unpack" }) do
   S[name] = raw.string[name]
 end
@@ -112,4 +112,4 @@ function S.format(fmt, ...)
   return (format_long(fmt, ...))
 end
 
-K.libs.string = S
+K.libs.string = raw.base.setmetatable(S, nil)

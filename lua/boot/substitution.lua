@@ -19,6 +19,8 @@ local known, way, probed, search = K.analysis.known, K.ways.way, K.ways.probed, 
 local templates, remember, MAX_RESULT = K.patterns.templates, K.patterns.remember_template, K.patterns.MAX_RESULT
 K.guarded()
 
+local force_way = K.force_way -- tests: every match goes this way
+
 -- Replacement strings: {parts, max = highest capture used, most = bytes of a subject for which the result is surely not too
 -- large}; a part is a string or the number of a capture.
 local function template(text)
@@ -167,7 +169,7 @@ function K.patterns.long.gsub(s, p, repl, max)
   end
   local info = known(p)
   local t = kind == "string" and template(repl) or nil
-  local w = K.force_way
+  local w = force_way
   if not w then
     if kind == "table" and not info.only_lua and #s <= info.fast_all and getmetatable(repl) == nil then
       local result, count = gsub(s, p, repl, max) -- nothing of the script's runs in it

@@ -30,7 +30,7 @@ local function plain(t)
   return getmetatable(t) == nil
 end
 
-local T = raw.base.setmetatable(K.libs.table or {}, nil)
+local T = K.libs.table or {}
 T.pack = raw.table.pack
 
 -- ---- insert, remove, move, concat, unpack -------------------------------------------------------------------------------
@@ -168,4 +168,4 @@ T.unpack = raw.table.unpack -- bounded by the stack ("too many results to unpack
 
 K.later(T, "sort", "boot/sort.lua")
 
-K.libs.table = T
+K.libs.table = raw.base.setmetatable(T, nil)

@@ -23,6 +23,8 @@ local known, analyse, value, SLOW_NS = K.analysis.known, K.analysis.analyse, K.a
 local PLAIN_STEPS = K.patterns.PLAIN_STEPS
 K.guarded()
 
+local force_way = K.force_way -- tests: every match goes this way
+
 local PROBE_BYTES = 500000
 
 -- ---- which way ----------------------------------------------------------------------------------------------------------
@@ -159,7 +161,7 @@ end
 
 -- The first match, for find and match: most are near, so a few starts are tried before the subject is studied.
 local function first(info, s, i)
-  if K.force_way then return search(info, K.force_way, s, i, 32) end
+  if force_way then return search(info, force_way, s, i, 32) end
   local n = #s
   if n > info.search and n <= info.one // 8 and not info.anchored then
     for _ = 1, 6 do
@@ -227,7 +229,7 @@ function long.gmatch(s, p, init)
   -- C's own iterator crashes when it is called again after an error inside the match (SANDBOX.md §7.1): here none can happen,
   -- for the pattern is well formed and far from C's 200 levels.
   if #s <= info.fast and not info.only_lua then return gmatch(s, p, init) end
-  local w = K.force_way or way(info, s)
+  local w = force_way or way(info, s)
   local ncap, n, last = info.ncap, #s, nil
   local function step(st, e, ...)
     if not st then return nil end

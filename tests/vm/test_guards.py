@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import lupa.lua54 as lupa
 import pytest
 from test_patterns import complaint, machine
+
+from luahost.values import Limits
+from luahost.vm import protocol
+from luahost.vm.machine import opened
 
 ERRORS = {
     b"table.insert(nil, 1)": b"s:1: bad argument #1 to 'insert' (table expected, got nil)",
@@ -48,6 +53,50 @@ ERRORS = {
 @pytest.mark.parametrize("call", ERRORS, ids=lambda call: call.decode()[:40])
 def test_errors_are_lua_s_words_at_the_script_s_line(call: bytes) -> None:
     assert complaint(call) == ERRORS[call]
+
+
+# What raises, and every way to catch it: Lua itself is asked for its words.
+CAUGHT = rb"""
+local said = {}
+local function note(ok, e) said[#said + 1] = tostring(ok) .. " " .. tostring(e) end
+local wrong = {
+  function() setmetatable({}, 5) end, function() setmetatable(5, {}) end,
+  function() setmetatable(setmetatable({}, {__metatable = 1}), {}) end,
+  function() table.insert(nil, 1) end, function() table.insert("x", 1) end, function() table.insert({}, 7, 1) end,
+  function() table.remove("abc") end, function() table.remove({1, 2}, 9) end, function() table.concat(7) end,
+  function() table.concat({1, {}}) end, function() table.concat({1, 2}, {}) end, function() table.concat({1}, ",", {}) end,
+  function() table.move({}, 1, 3, "x") end, function() table.move({}, 1, 2, 3, 4) end, function() ("x"):rep({}) end,
+  function() ("%d"):format("x") end, function() string.format("%d", "x") end, function() ("x"):find("x", {}) end,
+  function() ("x"):gsub("x", "y", {}) end, function() ("x"):gsub("x", {x = {}}) end,
+  function() ("x"):gsub("x", function() return {} end) end, function() ("x"):gsub("x", setmetatable({}, {__index = {x = {}}})) end,
+  function() local insert = table.insert insert({}, 7, 1) end,
+  function() local t = setmetatable({}, {__index = table}) t:insert(7, 1) end,
+  function() local t = setmetatable({}, {__index = table}) t:concat({}) end,
+  function() error("a bad argument #1 to '?' (of my own)") end, function() error("to '?' (x)", 0) end,
+}
+for _ = 1, 2 do -- the second time the short ways know the patterns
+  for _, f in ipairs(wrong) do
+    note(pcall(f))
+    note(xpcall(f, function(e) return "handled: " .. tostring(e) end))
+    note(coroutine.resume(coroutine.create(f)))
+    note(pcall(coroutine.wrap(f)))
+    note(pcall(coroutine.wrap(function() f() end)))
+    note(pcall(function() local t <close> = setmetatable({}, {__close = function(_, e) note("closed", e) end}) f() end))
+  end
+  note(pcall(table.concat, {{}}))
+end
+return table.concat(said, "\n")
+"""
+
+
+def test_a_guard_s_error_has_lua_s_words_wherever_it_is_caught() -> None:
+    theirs = lupa.LuaRuntime(encoding=None).eval(b"function(text) return load(text, '=s')() end")(CAUGHT)
+    vm = opened(Limits())
+    vm.load(CAUGHT, name="s")
+    done = vm.start("run")[0]
+    assert isinstance(done, protocol.Done), done
+    ours = protocol.decode(done.value)
+    assert ours.split("\n") == theirs.decode().split("\n")
 
 
 def test_strings_answer_as_c_does() -> None:

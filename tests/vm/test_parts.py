@@ -6,12 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import lupa.lua54 as lupa
 import pytest
 from test_machine import Vm
 
 from luahost.vm import sandbox
 from luahost.vm.protocol import Done, Failed
-from luahost.vm.sources import BOOT, PARTS, root
+from luahost.vm.sources import BOOT, PARTS, root, source
 
 USES = {
     "patterns": "return ('a1'):match('(%a)%d')",
@@ -87,3 +88,24 @@ def test_a_worker_imports_nothing_that_it_does_not_need() -> None:
         check=True,
     ).stdout
     assert not large & set(told.split())
+
+
+def test_a_library_whose_file_did_not_end_is_loaded_again() -> None:
+    """On a full stack, say: the script may go on."""
+    vm = lupa.LuaRuntime(encoding=None)
+    vm.execute(
+        b"""
+        local K, times = { raw = { base = _G }, libs = {} }, 0
+        function K.fetch() return string.dump(load("return (...).file()")) end
+        function K.file()
+          times = times + 1
+          if times == 1 then error("stack overflow") end
+          K.libs.x.there = setmetatable(K.libs.x, nil) and times
+        end
+        load(...)(K)
+        K.libs.x = K.promised("x")
+        assert(not pcall(function() return K.libs.x.there end))
+        assert(K.libs.x.there == 2 and K.libs.x.there == 2 and times == 2)
+        """,
+        source("boot/parts.lua"),
+    )

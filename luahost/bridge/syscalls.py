@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -139,7 +140,10 @@ SYSCALLS: dict[str, Syscall] = {
 QUICK = frozenset(op for op, row in SYSCALLS.items() if not row.waits)
 """Operations that need no grant and no waiting."""
 
-DECODERS = {op: msgspec.msgpack.Decoder(row.shape) for op, row in SYSCALLS.items()}
+
+@cache
+def _decoder(op: str) -> msgspec.msgpack.Decoder[Any]:
+    return msgspec.msgpack.Decoder(SYSCALLS[op].shape)
 
 
 def arguments(op: str, args: msgspec.Raw) -> Any:
@@ -147,7 +151,7 @@ def arguments(op: str, args: msgspec.Raw) -> Any:
     no VM would send them: its encoder writes whole values, and texts of valid UTF-8.
     """
     try:
-        return DECODERS[op].decode(args)
+        return _decoder(op).decode(args)
     except msgspec.ValidationError:
         raise
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -26,7 +26,6 @@ import msgspec
 
 from luahost.errors import ConfigError
 from luahost.wire.events import Failure
-from luahost.wire.failures import STATUS
 
 # yes     again
 # listed  again if its HTTP status is in the policy's list; in a 200 there is none, and the kind alone decides
@@ -101,9 +100,13 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             msgspec.structs.force_setattr(self, "statuses", tuple(self.statuses))
         if not isinstance(self.statuses, tuple):
             raise ConfigError(f"retry.statuses: a list of HTTP statuses expected, got {self.statuses!r}")
+        if self.statuses is STATUSES:
+            return
         for status in self.statuses:
             if not _whole(status, 400, 599):
                 raise ConfigError(f"retry.statuses: HTTP statuses from 400 to 599 expected, got {status!r}")
+            from luahost.wire.failures import STATUS  # has many patterns: only for who names statuses of their own
+
             kind = STATUS.get(status, "http_error")
             if RULES[kind] == "no":
                 raise ConfigError(f"retry.statuses: {status} is {kind}, which is never retried; leave it out")

@@ -24,8 +24,14 @@ import trio
 PASS_S = 0.005
 """What may begin within a pass begins so long after its start at the latest."""
 
-LET_IN = 24
-"""How many go on in one pass after they waited. It costs them a few µs each to see that there is no time left."""
+ACT_S = 0.001
+"""Who waited has its turn for so long: it need not wait between the steps of one act."""
+
+LET_IN = 100
+"""How many go on in one pass at most."""
+
+ENDED_AT_ONCE = 24
+"""How many calls are ended in one pass: their ends cannot be put off."""
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -60,14 +66,21 @@ class Pace(trio.abc.Instrument):
         self._lines: OrderedDict[Hashable, _Line] = OrderedDict()  # whose turn is next comes first
         self._someone = trio.Event()
         self._may_go = False  # the first of those let in goes on whatever the others in the pass took
+        self._went = 0  # how many of those let in went on in this pass
+        self._fit = 8  # the same of the last pass in which any did
+        self._last: trio.lowlevel.Task | None = None  # who went on last, and until when it has its turn
+        self._last_ends_s = 0.0
         self._done = 0  # acts of this pass
         self._aside = trio.CapacityLimiter(1)
 
     async def turn(self, owner: Hashable) -> None:
         """Returns when there is time for something short. `owner` is for whom it is."""
-        if not self._lines and time.perf_counter() < self._ends_s:
+        now_s = time.perf_counter()
+        if not self._lines and now_s < self._ends_s:
             return
         task = trio.lowlevel.current_task()
+        if task is self._last and now_s < self._last_ends_s:
+            return
         line = self._line(owner)
         line[task] = None
         while True:
@@ -77,8 +90,11 @@ class Pace(trio.abc.Instrument):
                 return trio.lowlevel.Abort.SUCCEEDED
 
             await trio.lowlevel.wait_task_rescheduled(abort)
-            if self._may_go or time.perf_counter() < self._ends_s:
+            now_s = time.perf_counter()
+            if self._may_go or now_s < self._ends_s:
                 self._may_go = False
+                self._went += 1
+                self._last, self._last_ends_s = task, now_s + ACT_S
                 return
             line = self._line(owner)
             line[task] = None
@@ -86,7 +102,7 @@ class Pace(trio.abc.Instrument):
 
     def soon(self, owner: Hashable, act: Callable[[], object]) -> None:
         """Does the act, which makes one task ready, now or in its turn: so that not too many are ready at once."""
-        if self._ends_s == math.inf or (not self._lines and self._done < LET_IN):
+        if self._ends_s == math.inf or (not self._lines and self._done < ENDED_AT_ONCE):
             self._done += 1
             act()
         else:
@@ -132,10 +148,13 @@ class Pace(trio.abc.Instrument):
         """Called by trio: a pass begins."""
         self._ends_s = time.perf_counter() + PASS_S
         self._done = 0
+        if self._went:
+            self._fit, self._went = self._went, 0
 
     def _let_in(self) -> None:
+        """As many as went on in the last pass, and some more: those for whom there was no time waited twice."""
         self._may_go = True
-        for _ in range(LET_IN):
+        for _ in range(min(LET_IN, self._fit + self._fit // 4 + 2)):
             if not self._lines:
                 return
             owner, line = self._lines.popitem(last=False)
@@ -145,6 +164,7 @@ class Pace(trio.abc.Instrument):
             if isinstance(entry, trio.lowlevel.Task):
                 trio.lowlevel.reschedule(entry)
             else:
+                self._went += 1
                 entry()
 
     def _line(self, owner: Hashable) -> _Line:

@@ -144,7 +144,8 @@ class Ladder:
         """Operations under a grant."""
         assert row.capability is not None and row.plan is not None
         args = await self._arguments(row, entry)
-        await self.share.turn()  # what a call brings may be large: each step with it has time of its own
+        if len(memoryview(entry.args)) > frames.LARGE:  # then each step with it has time of its own
+            await self.share.turn()
         plan = row.plan(self.share, args)
         if isinstance(plan, dict):
             return plan

@@ -10,6 +10,7 @@ import gc
 import gzip
 import math
 import socket
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -285,3 +286,41 @@ async def test_a_thousand_calls_that_end_at_once_do_not_hold_the_loop() -> None:
                 await vm.close()
                 await trio.sleep(0.1)
     assert held.worst_s < MAY_HOLD_S, f"a pass of the loop took {held.worst_s * 1e3:.1f} ms"
+
+
+# ── whose turn it is ────────────────────────────────────────────────────────────────────────────────────
+
+
+@in_trio
+async def test_who_comes_with_one_thing_does_not_wait_for_who_comes_with_hundreds() -> None:
+    pace, done = Pace(), list[str]()
+
+    async def work(owner: str) -> None:
+        await trio.lowlevel.checkpoint()
+        await pace.turn(owner)
+        busy_until_s = time.perf_counter() + 0.001
+        while time.perf_counter() < busy_until_s:
+            pass
+        done.append(owner)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pace.run)
+        async with trio.open_nursery() as workers:
+            for _ in range(300):
+                workers.start_soon(work, "many")
+            await trio.sleep(0.02)
+            workers.start_soon(work, "one")
+        nursery.cancel_scope.cancel()
+    place = done.index("one")
+    assert len(done) == 301
+    assert 5 < place < 100, f"it was number {place}"
+
+
+@in_trio
+async def test_a_cancelled_wait_for_a_turn_leaves_the_line() -> None:
+    pace = Pace()
+    pace._ends_s = -math.inf  # the pass is used up, and nobody lets in
+    with trio.move_on_after(0.01) as scope:
+        await pace.turn("anybody")
+    assert scope.cancelled_caught
+    assert not pace._lines

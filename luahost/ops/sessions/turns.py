@@ -258,7 +258,7 @@ def shortened(messages: list[Message], max_messages: int | None, max_tokens: int
         return []
     count = len(messages)
     tokens = [0] * (count + 1)  # of the messages from each place on
-    for place in range(count - 1, -1, -1):
+    for place in range(count - 1, -1, -1) if max_tokens is not None else ():
         tokens[place] = tokens[place + 1] + measure(messages[place : place + 1]).tokens
 
     def fits(first: int, start: int, answer: int) -> bool:

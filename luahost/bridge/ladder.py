@@ -144,7 +144,7 @@ class Ladder:
         """Operations under a grant."""
         assert row.capability is not None and row.plan is not None
         args = await self._arguments(row, entry)
-        if len(memoryview(entry.args)) > frames.LARGE:  # then each step with it has time of its own
+        if len(memoryview(entry.args)) > protocol.LONG:  # then each step with it has time of its own
             await self.share.turn()
         plan = row.plan(self.share, args)
         if isinstance(plan, dict):

@@ -44,7 +44,7 @@ def measure(report: Report, *, quick: bool, peers: str | None) -> None:
             if peer.missing is None:
                 clients[name] = stack.enter_context(peer)
         scale = 10 if quick else 1
-        _at_a_time(report, clients, at_once=100, rounds=2 if quick else 4, scale=scale)
+        _at_a_time(report, clients, at_once=100, rounds=1 if quick else 4, scale=scale)
         _at_a_time(report, clients, at_once=1, rounds=1 if quick else 3, scale=scale * 5)
         if not quick:
             _waiting(report, clients)

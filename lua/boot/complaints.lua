@@ -132,22 +132,24 @@ local function explain(e, co, above)
     if co then _, v = getlocal(co, at, n) else _, v = getlocal(at + above + 1, n) end
     return v
   end
+  local n, extra = match(e, "^bad argument #(%d+) to '[^']*' %((.*)%)$")
   if not raised_by then -- an operator
     local first = argument(1)
-    if lib == "table" and type(first) ~= "table" then
-      e = "bad argument #1 to '" .. name .. "' (table expected, got " .. typename(first) .. ")"
+    local ty = type(first)
+    if lib == "table" and ty ~= "table" then
+      n, extra = 1, "table expected, got " .. typename(first)
+    elseif lib == "string" and ty ~= "string" and ty ~= "number" then
+      n, extra = 1, "string expected, got " .. typename(first)
     elseif lib == "table" and (match(e, "bitwise operation") or match(e, "no integer representation")) then
       e = "object length is not an integer"
     else
       e = match(e, "^[^:]*:%-?%d+: (.*)$") or e
     end
-    return where .. e
+  elseif raised_by == error or raised_by ~= c and not special then
+    return e
+  elseif raised_by ~= c then
+    n, extra = 2, special .. " expected, got " .. typename(argument(2))
   end
-  if raised_by == error or raised_by ~= c and not special then return e end
-  if raised_by ~= c then
-    return where .. "bad argument #2 to '" .. name .. "' (" .. special .. " expected, got " .. typename(argument(2)) .. ")"
-  end
-  local n, extra = match(e, "^bad argument #(%d+) to '[^']*' %((.*)%)$")
   if not n then return where .. e end
   if method then
     n = n - 1

@@ -53,38 +53,41 @@ end
 
 local P = {}
 
+-- `s .. ""` is s, or the text of a number, and costs half of a call of `type`; of anything else it fails, and complaints.lua has
+-- the words.
+
 function P.find(s, p, init, plain)
   if plain then
     local most = needles[p]
-    if most and type(s) == "string" and #s <= most then return find(s, p, init, true) end
+    if most and #(s .. "") <= most then return find(s, p, init, true) end
     if not most and type(p) == "string" and #p <= 512 then remember_needle(p, PLAIN_STEPS // (#p + 80)) end
   else
     local info = patterns[p]
-    if info and type(s) == "string" and #s <= info.fast_find then return find(s, p, init) end
+    if info and #(s .. "") <= info.fast_find then return find(s, p, init) end
   end
   return all(long.find(s, p, init, plain))
 end
 
 function P.match(s, p, init)
   local info = patterns[p]
-  if info and type(s) == "string" and #s <= info.fast then return match(s, p, init) end
+  if info and #(s .. "") <= info.fast then return match(s, p, init) end
   return all(long.match(s, p, init))
 end
 
 function P.gmatch(s, p, init)
   local info = patterns[p]
-  if info and type(s) == "string" and #s <= info.walk then return gmatch(s, p, init) end
+  if info and #(s .. "") <= info.walk then return gmatch(s, p, init) end
   return all(long.gmatch(s, p, init))
 end
 
 function P.gsub(s, p, repl, max)
   local info = patterns[p]
-  if info and type(s) == "string" and #s <= info.fast_all then
+  if info and #(s .. "") <= info.fast_all then
     local t = templates[repl]
     if t then
       if t.max <= info.refs and #s <= t.most then return gsub(s, p, repl, max) end
     elseif type(repl) == "function" then
-      if info.whole and max == nil then return all(long.gsub_by(s, info, repl)) end
+      if info.whole and max == nil then return all(long.gsub_by(s .. "", info, repl)) end
     elseif type(repl) == "table" and getmetatable(repl) == nil then
       local result, count = gsub(s, p, repl, max) -- nothing of the script's runs in it
       if #result <= MAX_RESULT then return result, count end

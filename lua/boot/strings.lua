@@ -40,7 +40,7 @@ local function rep_long(s, n, sep)
 end
 
 function S.rep(s, n, sep)
-  if sep == nil and mtype(n) == "integer" and type(s) == "string" and n <= C_BYTES and #s * n <= C_BYTES and s ~= "" then
+  if sep == nil and mtype(n) == "integer" and n <= C_BYTES and #(s .. "") * n <= C_BYTES and s ~= "" then
     return rep(s, n)
   end
   return (rep_long(s, n, sep))

@@ -156,8 +156,8 @@ local function concat_long(t, sep, i, j)
 end
 
 function T.concat(t, sep, i, j)
-  if i == nil and j == nil and getmetatable(t) == nil and #t <= C_SHORT then
-    local r = concat(t, sep)
+  if i == nil and getmetatable(t) == nil and #t <= C_SHORT then -- whatever j is, C ends at the first nil
+    local r = concat(t, sep, nil, j)
     if #r > C_BYTES then look() end
     return r
   end

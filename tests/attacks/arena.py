@@ -277,7 +277,10 @@ class Arena:
         """The script as the run() of a table, so that the same VM can be asked for something afterwards."""
         body = text.removeprefix(self.prelude)
         wrapped = f"{self.prelude} return {{ run = function() {body}\nend, on_request = function(r) return r.payload + 1 end }}"
-        vm = await self.host.load(self.source(wrapped, name), grants=self.grants(holds), limits=limits)
+        try:
+            vm = await self.host.load(self.source(wrapped, name), grants=self.grants(holds), limits=limits)
+        except Stopped as raised:  # loading alone took all its time, on a busy machine
+            return judge(None, raised, None, 0.0)._replace(again=raised)
         neighbour = await self._neighbour_of(vm) if limits.isolation == "shared" else None
         value, error, again = None, None, None
         async with trio.open_nursery() as nursery:

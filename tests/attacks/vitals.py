@@ -36,10 +36,6 @@ class Seen:
     left: list[str] = field(default_factory=list)  # what was there afterwards and not before
 
     @property
-    def left_only_memory(self) -> bool:
-        return bool(self.left) and all(MEMORY in what for what in self.left)
-
-    @property
     def troubles(self) -> list[str]:
         """Every promise to the others that was not kept."""
         found = [f"left behind: {what}" for what in self.left]

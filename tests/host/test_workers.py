@@ -433,3 +433,15 @@ def test_a_zygote_that_cannot_boot_says_why(monkeypatch: pytest.MonkeyPatch) -> 
                 await host.load(Source("return 1"))
 
     trio.run(main)
+
+
+@in_trio
+async def test_a_cancelled_vm_whose_worker_had_no_core_meanwhile_lives_on() -> None:
+    async with Host() as host:
+        vm = await host.load(Source("return function(s) orcs.sleep(s) return 'slept' end"))
+        os.kill(worker_pid(vm), signal.SIGSTOP)
+        with trio.move_on_after(0.02):
+            await vm.run(60)
+        await trio.sleep(0.3)
+        os.kill(worker_pid(vm), signal.SIGCONT)
+        assert await vm.run(0) == "slept"

@@ -16,10 +16,12 @@ import gc
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Generator, Hashable
+from collections.abc import Callable, Hashable
 from typing import TypeVar, TypeVarTuple
 
 import trio
+
+from luahost.parts import Parts
 
 PASS_S = 0.005
 """What may begin within a pass begins so long after its start at the latest."""
@@ -35,18 +37,6 @@ ENDED_AT_ONCE = 24
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
-Parts = Generator[None, None, T]
-"""Work that may rest wherever it yields, and returns what it came to."""
-
-
-def at_once(work: Parts[T]) -> T:
-    """What comes of the work, for who can wait for the whole of it."""
-    while True:
-        try:
-            next(work)
-        except StopIteration as over:
-            result: T = over.value
-            return result
 
 
 def settled() -> None:

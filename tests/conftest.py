@@ -20,7 +20,7 @@ for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIG
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """`-m servers` are the tests against servers that other people wrote; all of attacks/ says how soon something ends."""
+    """`-m servers` are the tests against servers that other people wrote; attacks/ says how soon something ends."""
     for item in items:
         if item.path.parent == HERE / "attacks":
             item.add_marker(pytest.mark.alone)

@@ -7,7 +7,7 @@ from typing import Any
 
 from luahost.ops.sessions.session import SessionInfo, readable
 from luahost.ops.sessions.store import Mode, Store
-from luahost.pace import at_once
+from luahost.parts import at_once
 
 
 class Sessions:

@@ -9,13 +9,19 @@ from __future__ import annotations
 
 import re
 
+from luahost.parts import Parts
+
+PART_ITEMS = 8_000
+"""So many are counted without a rest, where they are counted one by one."""
 MAX_HEADS = 10_000
 """Of longer lists and maps that are looked at one by one."""
 
 
-def holds_more(data: bytes, most: int) -> bool:
+def holds_more(data: bytes, most: int) -> Parts[bool]:
     """Whether there are more values and keys in it than that, at a glance where there are not."""
-    return (_heads(data) > most or _declared(data, most) > most) and _is_over(data, most)
+    if _heads(data) <= most and _declared(data, most) <= most:
+        return False
+    return (yield from _is_over(data, most))
 
 
 _NO_HEADS = bytes((*range(0x80), *range(0xA0, 0xDC)))
@@ -43,11 +49,14 @@ def _declared(data: bytes, enough: int) -> int:
     return count
 
 
-def _is_over(data: bytes, most: int) -> bool:
+def _is_over(data: bytes, most: int) -> Parts[bool]:
     """Whether this is more values and keys than `most`; stops when it knows. Decoding tells what is no value."""
-    at, end, count = 0, len(data), 0
+    at, end, count, rest_at = 0, len(data), 0, PART_ITEMS
     try:
         while count <= most < count + end - at:
+            if count > rest_at:
+                rest_at = count + PART_ITEMS
+                yield
             byte = data[at]
             count += 1
             if byte < 0xA0 or byte >= 0xE0 or byte in _SINGLES:  # a small number, or the head of a small table

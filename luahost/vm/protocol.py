@@ -19,6 +19,7 @@ from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
+from luahost.parts import Parts, at_once
 from luahost.values import MAX_DEPTH, Value
 from luahost.vm.frames import FrameError
 from luahost.vm.items import holds_more
@@ -156,14 +157,19 @@ _wants = msgspec.msgpack.Decoder(Annotated[list[Want], msgspec.Meta(max_length=M
 _value = msgspec.msgpack.Decoder(Any)
 
 
-def returned(done: Done) -> Returned:
+def returned(done: Done) -> Parts[Returned]:
     """Reads the value; FrameError when it is none."""
-    return Returned(done.task, decode(done.value), memoryview(done.value).nbytes)
+    return Returned(done.task, (yield from reading(done.value)), memoryview(done.value).nbytes)
 
 
 def decode_wants(data: bytes) -> list[Want]:
     """The wants of one step; FrameError when the bytes are no such list."""
-    if len(data) > MAX_STEP_NODES and holds_more(data, MAX_STEP_NODES):
+    return at_once(reading_wants(data))
+
+
+def reading_wants(data: bytes) -> Parts[list[Want]]:
+    """As decode_wants."""
+    if len(data) > MAX_STEP_NODES and (yield from holds_more(data, MAX_STEP_NODES)):
         raise FrameError(f"a step's answer of more than {MAX_STEP_NODES} items")
     try:
         wants: list[Want] = _wants.decode(data)
@@ -180,18 +186,30 @@ def _on_its_own(call: Call) -> Call:
 
 
 def decode(data: bytes | msgspec.Raw) -> Value:
-    """An encoded value; FrameError when it is none. Valid UTF-8 comes as str, other texts as bytes.
+    """An encoded value; FrameError when it is none. Valid UTF-8 comes as str, other texts as bytes."""
+    return at_once(reading(data))
 
-    A byte may stand for an object of 64: what may hold more objects than a value has is counted first.
-    """
+
+def reading(data: bytes | msgspec.Raw) -> Parts[Value]:
+    """As decode. A byte may stand for an object of 64: what may hold more than a value has is counted first."""
     data = bytes(data)
-    if len(data) > LARGE and data[0] not in _TEXTS and holds_more(data, MAX_NODES + 1000):
-        raise FrameError(f"a value of more than {MAX_NODES} items")
+    if len(data) > LARGE and data[0] not in _TEXTS:
+        if (yield from holds_more(data, MAX_NODES + 1000)):
+            raise FrameError(f"a value of more than {MAX_NODES} items")
+        yield
+    value = _built(data)
+    if len(data) > LARGE:
+        yield
+    yield from _check(value)
+    return value
+
+
+def _built(data: bytes) -> Any:
     collects = len(data) > LARGE and gc.isenabled()
     if collects:
         gc.disable()  # all that is made here is held: looking for what is not takes longer than making it
     try:
-        return _checked(_value.decode(data))
+        return _value.decode(data)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise FrameError(f"a value that is none: {error}") from None
     finally:
@@ -204,10 +222,10 @@ _LEAVES = frozenset((str, bool, bytes, int, float, type(None)))
 _KEYS = frozenset((str, bytes))
 
 
-def _checked(value: Value) -> Value:
-    """The value, if it is one: MessagePack also has times, extensions, odd keys, larger numbers, and any depth.
+def _check(value: Any) -> Parts[None]:
+    """FrameError when it is no value: MessagePack also has times, extensions, odd keys, larger numbers, any depth.
 
-    Level by level, and each level by C as a whole: the event loop waits meanwhile.
+    Level by level, and each level by C as a whole.
     """
     count, depth, level = 0, 0, [value]
     while level:
@@ -233,8 +251,9 @@ def _checked(value: Value) -> Value:
             below += chain.from_iterable(map(dict.values, dicts))
         if list in types:
             below += chain.from_iterable([each for each in level if type(each) is list])
+        if len(level) + len(below) > LARGE:
+            yield
         level = below
-    return value
 
 
 def _all_int64(numbers: list[Any]) -> bool:

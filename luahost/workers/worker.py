@@ -21,6 +21,7 @@ import trio
 
 from luahost.errors import Exhausted, HostFault, LuahostError
 from luahost.pace import Pace
+from luahost.parts import Parts, T, at_once
 from luahost.values import Limits
 from luahost.vm import frames, protocol
 
@@ -233,10 +234,12 @@ class Worker:
             self._mark_step()
             if port.lost is not None:  # it was closed meanwhile
                 return
-            wants = protocol.decode_wants(payload)
+            wants = await self._read_in_parts(protocol.reading_wants(payload), len(payload))
             for want in wants[-1:] + wants[:-1]:  # what the step used is known before anybody hears of its end
                 await self._pace.turn(self)
-                heard = await self._returned(want) if isinstance(want, protocol.Done) else want
+                heard: protocol.Want | protocol.Returned = want
+                if isinstance(want, protocol.Done):
+                    heard = await self._read_in_parts(protocol.returned(want), len(payload))
                 if not self.alive or port.lost is not None:
                     return
                 port.on_want(heard)
@@ -248,10 +251,8 @@ class Worker:
         else:
             raise frames.FrameError(f"a frame of unknown kind {kind}")
 
-    async def _returned(self, done: protocol.Done) -> protocol.Returned:
-        if memoryview(done.value).nbytes <= protocol.LONG:
-            return protocol.returned(done)
-        return await self._pace.aside(protocol.returned, done)
+    async def _read_in_parts(self, work: Parts[T], size: int) -> T:
+        return await self._pace.through(self, work) if size > protocol.LARGE else at_once(work)
 
     async def _write_unsent(self) -> None:
         while True:

@@ -1,7 +1,7 @@
 """The arena: a Host where attacks are let loose one after another, and what an attacker would like to have.
 
 A provider with a key, another VM's session, files outside the script's folder, a private network. Each attack fights
-three times, in fresh VMs:
+three times, in fresh VMs, the first time beside the others:
 
     alone    in a worker of its own, under a limit of CPU
     in time  in a worker of its own, under a limit of wall clock; then the same VM is asked for something
@@ -311,13 +311,19 @@ class Arena:
         text = self.prelude + text
         self.internet.trespasses()
         await self._settle_neighbours()
-        async with self.vitals.around() as seen:
-            fought = (
-                await self.fight(text, name, alone, holds),
-                await self.fight_and_ask(text, name, IN_TIME, holds),
-                await self.fight_and_ask(text, name, SHARED, holds),
-            )
-        return Fought(*fought, seen, self.internet.trespasses())
+        fought: dict[str, Outcome] = {}
+
+        async def fight_alone() -> None:
+            fought["alone"] = await self.fight(text, name, alone, holds)
+
+        async def fight_the_others() -> None:
+            fought["in_time"] = await self.fight_and_ask(text, name, IN_TIME, holds)
+            fought["shared"] = await self.fight_and_ask(text, name, SHARED, holds)
+
+        async with self.vitals.around() as seen, trio.open_nursery() as nursery:
+            nursery.start_soon(fight_alone)
+            nursery.start_soon(fight_the_others)
+        return Fought(**fought, seen=seen, trespasses=self.internet.trespasses())
 
     async def _settle_neighbours(self) -> None:
         """An honest VM in every shared worker, also where an attack took the last one along."""

@@ -19,7 +19,7 @@ from luahost.ops.sessions.session import described, readable
 from luahost.ops.sessions.store import Mode
 from luahost.ops.sessions.turns import as_text, measure, portion
 from luahost.ops.world import Share
-from luahost.pace import Parts
+from luahost.parts import Parts
 from luahost.wire.messages import ToolResultBlock
 
 LISTED_AT_ONCE = 200

@@ -20,7 +20,7 @@ import msgspec
 from luahost.errors import ConfigError
 from luahost.ops.sessions.session import Session
 from luahost.ops.sessions.turns import PORTION_BYTES, PORTION_NODE, mended
-from luahost.pace import Parts
+from luahost.parts import Parts
 from luahost.values import MAX_DEPTH, deeper_than
 from luahost.wire.events import Usage
 from luahost.wire.lenient import is_heavy
@@ -125,7 +125,10 @@ def _session(id: str, raw: msgspec.Raw, now_s: float) -> Parts[Session]:
     text = bytes(raw)
     if len(text) > PORTION_BYTES:
         yield
-    if is_heavy(text) or text.count(b'"role"') + text.count(b'"type"') > MAX_BLOCKS:
+    heavy = is_heavy(text)
+    if len(text) > PORTION_BYTES:
+        yield
+    if heavy or text.count(b'"role"') + text.count(b'"type"') > MAX_BLOCKS:
         raise ConfigError(f"sessions: {id!r}: at most {MAX_BLOCKS} messages and blocks expected", kind="too_large")
     if len(text) > PORTION_BYTES:
         yield

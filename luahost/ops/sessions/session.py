@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from luahost.ops.sessions.turns import Tally, canonical, lost, measure, memory_of, mended, portion, weight
-from luahost.pace import Parts
+from luahost.parts import Parts
 from luahost.wire.events import Usage
 from luahost.wire.messages import Message, ToolResultBlock, ToolUseBlock, tool_uses
 

@@ -18,7 +18,7 @@ from luahost.ops.sessions import dump as session_dump
 from luahost.ops.sessions.dump import MAX_BYTES, MAX_SESSIONS, valid_id
 from luahost.ops.sessions.session import Session, SessionInfo, described
 from luahost.ops.sessions.turns import shortened, turn_starts, without
-from luahost.pace import Parts, at_once
+from luahost.parts import Parts, at_once
 from luahost.wire.events import Usage
 from luahost.wire.messages import Message, ToolResultBlock
 

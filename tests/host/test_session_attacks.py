@@ -14,7 +14,7 @@ from trio_tests import echo_config, in_trio
 from luahost import ConfigError, Grant, Host, Limits, Source
 from luahost.errors import Exhausted, LuahostError
 from luahost.ops.sessions.store import Store
-from luahost.pace import at_once
+from luahost.parts import at_once
 from luahost.testing import EchoModel
 from luahost.wire.events import Usage
 from luahost.wire.messages import (

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from luahost.ops.sessions.session import Session
 from luahost.ops.sessions.store import Store
 from luahost.ops.sessions.turns import begins_turn, measure, mended, shortened, turn_starts, weight
-from luahost.pace import at_once
+from luahost.parts import at_once
 from luahost.wire.events import Usage
 from luahost.wire.messages import (
     Block,

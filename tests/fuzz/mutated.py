@@ -165,7 +165,8 @@ async def judge(arena: Arena, body: str) -> None:
         raise Finding(f"the walk did not end clean: {outcome}", body)
     if "FOUND" in outcome.text or SECRET in outcome.text:
         raise Finding(f"something of the host came out: {outcome}", body)
-    late_s = WALL_LATE_S if "orcs" in body else LATE_S
+    waits = "orcs" in body or "require" in body
+    late_s = WALL_LATE_S if waits else LATE_S
     if outcome.wall_s > late_s:
         again = await arena.fight(text, "mutant.lua", LIMITS)  # the machine may be busy for once
         if again.wall_s > late_s:

@@ -26,6 +26,9 @@ from luahost.wire.messages import Request
 FED_AT_ONCE = 16 * 1024
 """Of a piece of an answer: it may be thousands of the smallest events."""
 
+GIVEN_AT_ONCE = 16
+"""Events, before others have their turn."""
+
 AFTER_ANSWER_S = 2.0
 """How long to wait for usage once the finish reason came; some servers never end their stream."""
 
@@ -200,8 +203,9 @@ class _Attempt:
 
     async def _give(self, events: list[Event]) -> None:
         pace, owner = self._call._client.pace, self._call._target.owner
-        for event in events if self._call.in_pieces else joined(events):
-            await pace.turn(owner)
+        for n, event in enumerate(events if self._call.in_pieces else joined(events)):
+            if n % GIVEN_AT_ONCE == 0:
+                await pace.turn(owner)
             if isinstance(event, End):
                 self._end = event
                 return

@@ -322,3 +322,18 @@ def test_the_store_knows_what_it_weighs_whatever_was_done_and_never_more_than_it
     again.load(store.dump(full=True))
     assert again.dump(full=True) == store.dump(full=True)
     assert [each.prefix_sha256 for each in again.list()] == [each.prefix_sha256 for each in store.list()]
+
+
+def test_a_session_that_was_emptied_is_still_there_after_a_turn_that_failed() -> None:
+    store = Store()
+    session = store.get("a")
+    with store.turn_of(session):
+        store.commit(session, None, [Message("user", "p"), Message("assistant", "yes")], Usage(input=3))
+    store.fork("a", "b", 0)
+    before = store.dump(full=True)
+    with store.turn_of(store.get("b")):
+        pass
+    assert store.dump(full=True) == before
+    with store.turn_of(store.get("new")):
+        pass
+    assert store.dump(full=True) == before, "and a new one was not kept"

@@ -63,7 +63,8 @@ class Store:
 
     @contextmanager
     def turn_of(self, session: Session, *, keep: bool = True) -> Iterator[None]:
-        """Marks the session busy for one turn. One that stays empty is not kept, nor one that nobody wants kept."""
+        """Marks the session busy for one turn. A new one that stays empty is not kept, nor one nobody wants."""
+        new = session.id not in self._sessions
         if keep:
             self._put(session)
         session.busy = True
@@ -71,7 +72,7 @@ class Store:
             yield
         finally:
             session.busy = False
-            if not session.messages and self._sessions.get(session.id) is session:
+            if new and not session.messages and self._sessions.get(session.id) is session:
                 self._drop(session)
 
     def lack(self, session: Session, turn: Iterable[Message] = ()) -> str | None:

@@ -41,6 +41,21 @@ _log = logging.getLogger("luahost.bridge")
 Answerer = Callable[[Syscall, OpenCall], Awaitable[Any]]
 
 
+class _WrongArguments(Exception):
+    """The script's mistake; what an act raises of the same kind is ours."""
+
+    def __init__(self, result: Result) -> None:
+        super().__init__()
+        self.result = result
+
+
+def _checked(row: Syscall, args: msgspec.Raw) -> Any:
+    try:
+        return arguments(row.op, args)
+    except msgspec.ValidationError as error:
+        raise _WrongArguments(results.from_validation(error, row.options)) from None
+
+
 class Ladder:
     """One VM's. `share` is what its acts may use, `trail` where its decisions are written."""
 
@@ -94,16 +109,15 @@ class Ladder:
             if entry.op in QUICK:
                 return row.act(self.share, await self._arguments(row, entry))
             return await self._table[entry.op](row, entry)
-        except msgspec.ValidationError as error:
-            return results.from_validation(error, row.options)
+        except _WrongArguments as wrong:
+            return wrong.result
         except Exception as error:
             return self._failed(entry.op, error)
 
     async def _arguments(self, row: Syscall, entry: OpenCall) -> Any:
-        """Checked; msgspec.ValidationError for wrong ones."""
         if len(memoryview(entry.args)) > protocol.LONG:
             await self.share.turn()
-        return arguments(row.op, entry.args)
+        return _checked(row, entry.args)
 
     def _failed(self, op: str, error: Exception) -> Result:
         """What an act raised, as its answer. A bug of ours ends this call, not the host with all its VMs."""
@@ -118,9 +132,9 @@ class Ladder:
         """The answer of a quick operation, which needs neither a grant nor time."""
         row = SYSCALLS[op]
         try:
-            return row.act(self.share, arguments(op, args))
-        except msgspec.ValidationError as error:
-            return results.from_validation(error, row.options)
+            return row.act(self.share, _checked(row, args))
+        except _WrongArguments as wrong:
+            return wrong.result
         except HostFault:  # it is the worker's
             raise
         except Exception as error:

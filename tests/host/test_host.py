@@ -275,10 +275,11 @@ async def test_nothing_a_script_says_moves_a_cursor_or_forges_a_line() -> None:
     ]
 
 
+@pytest.mark.parametrize("bug", [KeyError, msgspec.ValidationError])
 @in_trio
-async def test_a_bug_of_ours_ends_the_call_it_is_in_and_not_the_host() -> None:
+async def test_a_bug_of_ours_ends_the_call_it_is_in_and_not_the_host(bug: type[Exception]) -> None:
     def broken(share: object, args: object) -> object:
-        raise KeyError("a bug")
+        raise bug("a bug")
 
     row = SYSCALLS["caps"]
     async with Host() as host:
@@ -291,7 +292,7 @@ async def test_a_bug_of_ours_ends_the_call_it_is_in_and_not_the_host() -> None:
         assert (no["ok"], no["error_kind"], no["error"]) == (
             False,
             "internal",
-            "the host failed in caps (KeyError)",
+            f"the host failed in caps ({bug.__name__})",
         )
         assert await vm.run() == {}
 

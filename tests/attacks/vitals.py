@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import resource
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import trio
-from trio_tests import Passes
+from trio_tests import Passes, resident_bytes
 
 LATE_S = 0.025
 """The event loop may be so late, and no more."""
@@ -44,13 +42,6 @@ class Seen:
         if not self.answers:
             found.append("the sibling did not answer")
         return found
-
-
-def resident_bytes(pid: int | str = "self") -> int:
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
-    except OSError:  # it has ended, or there is no /proc
-        return 0
 
 
 def _give_back() -> None:

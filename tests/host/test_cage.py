@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import resource
 import socket
 import sys
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import hostile_worker
 import pytest
 import trio
-from trio_tests import Passes, in_trio
+from trio_tests import Passes, in_trio, resident_bytes
 
 from luahost import Exhausted, Host, HostFault, Limits, LuahostError, Source
 from luahost.workers import worker, zygote
@@ -234,13 +233,13 @@ def test_a_worker_that_floods_or_starves_the_host_is_ended_and_the_host_stays_sm
     async def main() -> None:
         async with Host().prepare(hostile.zygote()) as host, trio.open_nursery() as nursery:
             await host.load(Source("return 1"))  # boots
-            before = _resident_bytes()
+            before = resident_bytes()
             peak = 0
 
             async def watch() -> None:
                 nonlocal peak
                 while True:
-                    peak = max(peak, _resident_bytes() - before)
+                    peak = max(peak, resident_bytes() - before)
                     await trio.sleep(0.01)
 
             nursery.start_soon(watch)
@@ -256,10 +255,6 @@ def test_a_worker_that_floods_or_starves_the_host_is_ended_and_the_host_stays_sm
         trio.run(main)
     finally:
         hostile.close()
-
-
-def _resident_bytes() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 # ── every worker is there ───────────────────────────────────────────────────────────────────────────────

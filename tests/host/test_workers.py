@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from trio_tests import Passes, children, descriptors, in_trio, library_threads, zombies
+from trio_tests import Passes, children, descriptors, in_trio, library_threads, resident_bytes, zombies
 
 from luahost import Exhausted, Host, HostFault, Limits, LuahostError, Source, Stopped
 from luahost.workers.pool import SHARED_WORKERS
@@ -372,7 +372,7 @@ def test_create_run_close_leaves_nothing(isolation: str) -> None:
             limits = Limits(isolation=isolation)
             for _ in range(10):
                 await (await host.load(Source("return 1"), limits=limits)).close()
-            before, memory = descriptors(), _resident_bytes()
+            before, memory = descriptors(), resident_bytes()
             for number in range(cycles):
                 vm = await host.load(Source("return function(n) return n + 1 end"), limits=limits)
                 assert await vm.run(number) == number + 1
@@ -380,15 +380,11 @@ def test_create_run_close_leaves_nothing(isolation: str) -> None:
             assert descriptors() == before
             assert not zombies()
             assert len(host._pool.worker_pids) <= (4 if isolation == "shared" else 0)
-            assert _resident_bytes() - memory < 8 << 20
+            assert resident_bytes() - memory < 8 << 20
             assert not host._vms
 
     trio.run(main)
     assert not children()
-
-
-def _resident_bytes() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 @in_trio

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gc
 import re
-import resource
 import subprocess
 import sys
 import time
@@ -22,7 +21,7 @@ from random import Random
 import msgspec
 import trio
 from arena import PRELUDE
-from trio_tests import children, descriptors, library_threads, zombies
+from trio_tests import children, descriptors, library_threads, resident_bytes, zombies
 
 from luahost import Config, Grant, Host, Limits, LuahostError, Provider, Source
 from luahost.config import PROVIDERS
@@ -195,10 +194,6 @@ def model() -> Iterator[str]:
             yield found[0]
         finally:
             server.terminate()
-
-
-def resident_bytes() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def quantile(values: list[float], share: float) -> float:

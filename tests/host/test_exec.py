@@ -144,6 +144,7 @@ async def test_output_over_the_cap_is_dropped_and_said() -> None:
         assert told["ok"] and told["truncated"] is True and len(told["stdout"]) == 1000
 
 
+@pytest.mark.alone
 @in_trio
 async def test_the_whole_process_group_is_killed_when_the_time_is_up_or_the_run_is_cancelled() -> None:
     mark = f"luahost-mark-{os.getpid()}"

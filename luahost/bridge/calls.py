@@ -5,6 +5,7 @@ How one is answered is the ladder's. A worker may lie: what no VM of ours would 
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Any
 
 import trio
@@ -28,6 +29,7 @@ class Bridge:
         self.now_s = ladder.share.world.now_s
         self._pace, self._owner = ladder.share.world.pace, ladder.share.owner
         self._open: dict[int, OpenCall] = {}
+        self._next: OrderedDict[int, OpenCall] = OrderedDict()  # not begun: what task comes to run takes the oldest
         self._ending: dict[int, OpenCall] = {}  # nobody waits for them any more
         self._quiet = trio.Event()  # once nothing is ending
         self._held_bytes = 0  # arguments of the calls under way; an honest VM has room for them itself
@@ -54,7 +56,8 @@ class Bridge:
             return
         self._held_bytes += size
         entry = self._open[call.id] = OpenCall(call, self._tell)
-        self._nursery.start_soon(self._run, entry)
+        self._next[call.id] = entry
+        self._nursery.start_soon(self._run_next)
 
     def ack(self, ack: protocol.Ack) -> None:
         entry = self._open.get(ack.id)
@@ -83,19 +86,27 @@ class Bridge:
         What the VM asks next finds its session free and its reservation given back.
         """
         entry = self._open.pop(id, None)
-        if entry is not None:
-            entry.forgotten = True
-            self._ending[id] = entry
-            self._pace.soon(self._owner, entry.life.cancel)
+        if entry is None:
+            return
+        if self._next.pop(id, None) is not None:
+            self._held_bytes -= len(memoryview(entry.args))
+            return
+        entry.forgotten = True
+        self._ending[id] = entry
+        self._pace.soon(self._owner, entry.life.cancel)
+
+    async def _run_next(self) -> None:
+        """Calls come to the gate in the order they were asked in, which is not that of trio's tasks."""
+        if self._ending:
+            await self._quiet.wait()
+        await self._pace.turn(self._owner)
+        if self._next:
+            _, entry = self._next.popitem(last=False)
+            await self._run(entry)
 
     async def _run(self, entry: OpenCall) -> None:
         try:
             with entry.life:
-                if self._ending:
-                    await self._quiet.wait()
-                await self._pace.turn(self._owner)
-                if entry.forgotten:
-                    return
                 result: Any = None
                 with entry.scope:
                     result = await self.ladder.climb(entry)

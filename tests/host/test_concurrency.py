@@ -71,6 +71,19 @@ def test_the_call_of_what_is_ended_ends_at_once(end: str, stream: bool) -> None:
 
 
 @in_trio
+async def test_calls_at_the_same_time_come_before_the_gate_in_the_order_they_were_asked_in() -> None:
+    with EchoModel() as echo:
+        async with loaded(
+            echo,
+            "return function() local answered = {} "
+            "local answers = orcs.map({1, 2, 3, 4, 5, 6, 7, 8}, function(n) return orcs.llm('question ' .. n) end) "
+            "for n, answer in ipairs(answers) do answered[n] = answer.ok end return answered end",
+            grant=Grant.llm(max_calls=5),
+        ) as vm:
+            assert await vm.run() == [True] * 5 + [False] * 3
+
+
+@in_trio
 async def test_a_wait_before_a_retry_ends_too() -> None:
     answers = [status(503, b"{}", {"retry-after": "30"})] * 3
     with FaultServer(sequence(answers)) as server:

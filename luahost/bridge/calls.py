@@ -31,6 +31,7 @@ class Bridge:
         self._open: dict[int, OpenCall] = {}
         self._next: OrderedDict[int, OpenCall] = OrderedDict()  # not begun: what task comes to run takes the oldest
         self._ending: dict[int, OpenCall] = {}  # nobody waits for them any more
+        self._dropped: set[int] = set()  # the same, of those not begun: each has a task too many
         self._quiet = trio.Event()  # once nothing is ending
         self._held_bytes = 0  # arguments of the calls under way; an honest VM has room for them itself
         self.calls = 0
@@ -38,9 +39,10 @@ class Bridge:
 
     def begin(self, call: protocol.Call) -> None:
         """A VM asked; the reply is sent when there is one. Raises HostFault when the worker must be lying."""
-        if call.id in self._open or call.id in self._ending:
+        if call.id in self._open or call.id in self._ending or call.id in self._dropped:
             raise HostFault("a call was numbered twice", kind="worker_lied")
-        if len(self._open) >= protocol.MAX_OPEN_CALLS or len(self._ending) >= 4 * protocol.MAX_OPEN_CALLS:
+        ended = len(self._ending) + len(self._dropped)
+        if len(self._open) >= protocol.MAX_OPEN_CALLS or ended >= 4 * protocol.MAX_OPEN_CALLS:
             raise HostFault(f"more than {protocol.MAX_OPEN_CALLS} calls at a time", kind="worker_lied")
         self.calls += 1
         op = call.op.decode(errors="replace")
@@ -90,6 +92,7 @@ class Bridge:
             return
         if self._next.pop(id, None) is not None:
             self._held_bytes -= len(memoryview(entry.args))
+            self._dropped.add(id)
             return
         entry.forgotten = True
         self._ending[id] = entry
@@ -97,12 +100,15 @@ class Bridge:
 
     async def _run_next(self) -> None:
         """Calls come to the gate in the order they were asked in, which is not that of trio's tasks."""
-        if self._ending:
-            await self._quiet.wait()
         await self._pace.turn(self._owner)
+        while self._ending:
+            await self._quiet.wait()
+            await self._pace.turn(self._owner)
         if self._next:
             _, entry = self._next.popitem(last=False)
             await self._run(entry)
+        else:
+            self._dropped.pop()
 
     async def _run(self, entry: OpenCall) -> None:
         try:

@@ -19,7 +19,6 @@ from __future__ import annotations
 import os
 import re
 import stat
-import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -72,6 +71,8 @@ def load(config: Config | str | Path | None) -> Config:
 
 def read_file(path: Path) -> Config:
     """The configuration in a TOML file; ConfigError with one line for whatever is wrong in it."""
+    import tomllib
+
     try:
         data = tomllib.loads(read_regular(path, 1 << 20, "configuration").decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import stat
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -119,6 +118,8 @@ class SessionsFile:
 
     def write(self, text: str) -> None:
         """A new file beside the old one, flushed to the disk, renamed over it; for its owner's eyes only."""
+        import tempfile
+
         try:
             descriptor, name = tempfile.mkstemp(prefix=f".{self._target.name}.", dir=self._target.parent)
             try:

@@ -5,6 +5,7 @@ trio and the host are imported when everything on the command line is known to b
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -80,6 +81,8 @@ class Run:
         from luahost.cli.approver import Terminal
         from luahost.host import Host
 
+        gc.freeze()  # what was imported stays: nobody looks for garbage there
+        gc.enable()
         host = Host(self._config, audit=self._audit, output=self._printer.put, approver=Terminal())
         host.prepare(zygote)
         token = trio.lowlevel.current_trio_token()

@@ -8,6 +8,7 @@ only what reads and writes the descriptors is here, so that a signal ends it whi
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -64,6 +65,8 @@ class Serve:
 
         from luahost.host import Host
 
+        gc.freeze()  # what was imported stays: nobody looks for garbage there
+        gc.enable()
         host = Host(self._config, audit=self._audit, output=self._printer.put).prepare(zygote)
         token = trio.lowlevel.current_trio_token()
         with trio.CancelScope() as scope:

@@ -11,7 +11,6 @@ import datetime
 import math
 import re
 import time
-import tomllib
 from collections.abc import Callable
 from typing import Any
 
@@ -114,6 +113,8 @@ _LONG_KEY = re.compile(rf"""(?<![\w"'\\-])(?:{_PART}){{{MAX_DEPTH}}}""")
 
 
 def _toml(text: str) -> Any:
+    import tomllib
+
     if _LONG_KEY.search(text):
         raise _Unreadable(f"not read: a key of more than {MAX_DEPTH} parts")
     try:

@@ -11,7 +11,6 @@ Sources: LLM_WIRE.md W5 to W8, W15 to W20, W25, I14, C3, C4.
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
@@ -145,6 +144,8 @@ def _first(rows: list[tuple[re.Pattern[str], Row]], model: str) -> Row:
 @cache
 def shipped() -> dict[str, list[Row]]:
     """models.toml: wire -> rows."""
+    import tomllib
+
     return tomllib.loads(Path(__file__).with_name("models.toml").read_text("utf-8"))
 
 

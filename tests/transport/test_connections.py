@@ -6,6 +6,8 @@ import gzip
 import random
 import socket
 import ssl
+import subprocess
+import sys
 import time
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -1071,3 +1073,11 @@ def test_the_transport_opens_nothing_until_it_is_asked() -> None:
             await transport.aclose()
 
     case()
+
+
+def test_httpx_comes_without_its_own_command_line() -> None:
+    code = (
+        "import sys, luahost.transport.client; print({'rich', 'pygments', 'click'} & sys.modules.keys() or 'none')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "none\n"

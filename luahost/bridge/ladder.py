@@ -241,10 +241,9 @@ class Ladder:
         """From now on the end of the grant ends the call."""
         kind = permit.grant.kind
         self._flights[kind].add(entry)
-        if permit.reservation is not None:
-            permit.reservation.on_cancel = lambda why_kind, why: entry.end(
-                Refusal(kind=why_kind, message=f"{kind}: {why}", rule="revoked")
-            )
+        permit.reservation.on_cancel = lambda why_kind, why: entry.end(
+            Refusal(kind=why_kind, message=f"{kind}: {why}", rule="revoked")
+        )
 
     def _unbind(self, entry: OpenCall, permit: Permit[Any]) -> None:
         self._flights[permit.grant.kind].discard(entry)

@@ -91,7 +91,7 @@ def parse_base_url(url: str) -> tuple[Origin, str]:
     return Origin(parts.scheme, host, port or PORTS[parts.scheme]), parts.path.rstrip("/")
 
 
-_ENCODED_DOTS = re.compile(r"(?:^|/)(?:\.|%2e){1,2}(?:/|$)", re.IGNORECASE)
+_ENCODED_DOTS = re.compile(r"(?:^|/)(?:\.|%2e){1,2}(?:/|;|%3b|$)", re.IGNORECASE)  # some servers cut at a ;
 
 
 def parse_url(url: str) -> tuple[Origin, str]:

@@ -134,7 +134,8 @@ class Ledger:
 class Reservation:
     """One call under way on a chain of ledgers. Ends once: settle() or release().
 
-    Until then it takes a place among those under way, and the end of a grant is its end.
+    Until then it takes a place among those under way, and the end of a grant is its end. One that asks for nothing
+    takes no place and is counted nowhere; the end of a grant is its end all the same.
     """
 
     def __init__(self, chain: Sequence[Ledger], asked: Mapping[str, int]) -> None:
@@ -144,9 +145,9 @@ class Reservation:
         for ledger in self._chain:
             for name, amount in asked.items():
                 ledger.reserved[name] += amount
-            if ledger.bucket is not None:
+            if ledger.bucket is not None and asked:
                 ledger.bucket.take()
-            ledger.running += 1
+            ledger.running += bool(asked)
             ledger.flights.add(self)
 
     def caps(self, *names: str) -> bool:
@@ -160,6 +161,17 @@ class Reservation:
                 others = ledger.used[name] + ledger.reserved[name] - self._asked.get(name, 0)
                 if name in used and others + used[name] > cap:
                     return Shortage(f"max_{name}", seen(name, cap), seen(name, others), seen(name, used[name]))
+        return None
+
+    def grow(self, name: str, amount: int) -> Shortage | None:
+        """Reserves so much more of a dimension for the same call, on all ledgers or on none."""
+        for ledger in self._chain if self._open else ():
+            cap, taken = ledger.caps.get(name), ledger.used[name] + ledger.reserved[name]
+            if cap is not None and taken + amount > cap:
+                return Shortage(f"max_{name}", seen(name, cap), seen(name, taken), seen(name, amount))
+        for ledger in self._chain if self._open else ():
+            ledger.reserved[name] += amount
+        self._asked = {**self._asked, name: self._asked.get(name, 0) + amount}
         return None
 
     def reached(self) -> None:
@@ -181,15 +193,15 @@ class Reservation:
         for ledger in self._chain:
             for name, amount in self._asked.items():
                 ledger.reserved[name] -= amount
-            for name, amount in used.items():
+            for name, amount in used.items() if self._asked else ():
                 ledger.used[name] += max(0, amount)
-            ledger.running -= 1
+            ledger.running -= bool(self._asked)
             ledger.flights.discard(self)
 
 
 def reserve(chain: Sequence[Ledger], asked: Mapping[str, int], now_s: float = 0.0) -> Reservation | Shortage:
-    """All ledgers of the chain, or the first shortage."""
-    for ledger in chain:
+    """All ledgers of the chain, or the first shortage; there is none where nothing is asked."""
+    for ledger in chain if asked else ():
         shortage = ledger.shortage(asked, now_s)
         if shortage is not None:
             return shortage

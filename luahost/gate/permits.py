@@ -29,7 +29,7 @@ class Action(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def asks(self) -> Mapping[str, int]:
-        """What is reserved of each dimension; empty: it takes nothing from a budget and has no reservation."""
+        """What is reserved of each dimension; empty: it takes nothing of a budget, and no place."""
         return ONE_CALL
 
     def about(self) -> dict[str, Any]:
@@ -79,12 +79,13 @@ class LlmAction(Action, frozen=True, kw_only=True):
 
 class FileAction(Action, frozen=True, kw_only=True):
     """A file or directory to be reached. `path` is absolute and without dots; `start` is the host's directory,
-    `home` the script's, where `require` finds its modules.
+    `home` the script's, where `require` finds its modules, links resolved.
     """
 
     of: str  # fs.read | fs.write | fs.delete
     path: str
     start: str
+    real: str | None = None  # the same with the root's own links resolved, once a walk has found them out
     size: int = 0  # bytes that will be written
     home: str | None = None
     is_base: bool = False  # a directory that is searched: what is found in it is judged one by one
@@ -96,9 +97,8 @@ class FileAction(Action, frozen=True, kw_only=True):
     @property
     def is_code(self) -> bool:
         """Whether it is something that `require` of this script would run."""
-        return (
-            self.home is not None and self.path.endswith(".lua") and paths.beneath(self.path, self.home) is not None
-        )
+        real = self.real if self.real is not None else self.path
+        return self.home is not None and real.endswith(".lua") and paths.beneath(real, self.home) is not None
 
     @property
     def asks(self) -> Mapping[str, int]:
@@ -124,7 +124,7 @@ class ExecAction(Action, frozen=True, kw_only=True):
         return {"program": self.argv[0], "path": self.path}
 
     def likeness(self) -> tuple[Any, ...]:
-        return (*super().likeness(), self.text)  # of a shell, the program says nothing
+        return (*super().likeness(), self.argv)  # of an interpreter, the program says nothing
 
 
 class HttpAction(Action, frozen=True, kw_only=True):
@@ -154,6 +154,7 @@ class SpawnAction(Action, frozen=True, kw_only=True):
     siblings: int  # living children of its parent
     tree: int  # living VMs below the root
     kinds: tuple[str, ...]
+    what: str = ""  # a hash of what it would run, and of how its rights are narrowed
 
     @property
     def kind(self) -> str:
@@ -163,7 +164,7 @@ class SpawnAction(Action, frozen=True, kw_only=True):
         return {"child": self.child}
 
     def likeness(self) -> tuple[Any, ...]:
-        return (*super().likeness(), self.kinds)
+        return (*super().likeness(), self.kinds, self.what)
 
 
 class McpAction(Action, frozen=True, kw_only=True):
@@ -193,7 +194,7 @@ class Permit(Generic[A]):
 
     __slots__ = ("action", "also", "grant", "reservation")
 
-    def __init__(self, seal: object, grant: Grant, action: A, reservation: Reservation | None) -> None:
+    def __init__(self, seal: object, grant: Grant, action: A, reservation: Reservation) -> None:
         if seal is not _SEAL:
             raise TypeError("only the gate makes permits")
         self.grant, self.action, self.reservation = grant, action, reservation
@@ -201,15 +202,12 @@ class Permit(Generic[A]):
 
     def reached(self) -> None:
         """The act is about to reach the world: from here on it counts, whatever comes of it."""
-        if self.reservation is not None:
-            self.reservation.reached()
+        self.reservation.reached()
 
     def settle(self, **used: int) -> None:
         """The act reached the world, and used so much beside the one call. What is said after it counts no more."""
-        if self.reservation is not None:
-            self.reservation.settle(**used)
+        self.reservation.settle(**used)
 
     def release(self) -> None:
         """The act did not reach the world."""
-        if self.reservation is not None:
-            self.reservation.release()
+        self.reservation.release()

@@ -31,10 +31,7 @@ def decide(grant: Grant, action: A, now_s: float) -> Permit[A] | Refusal:
     refusal = judge(grant, action, now_s)
     if refusal is not None:
         return refusal
-    asked = action.asks
-    if not asked:
-        return Permit(_SEAL, grant, action, None)
-    reserved = reserve([each.ledger for each in grant.chain()], asked, now_s)
+    reserved = reserve([each.ledger for each in grant.chain()], action.asks, now_s)
     if isinstance(reserved, Shortage):
         return short(grant.kind, reserved)
     return Permit(_SEAL, grant, action, reserved)

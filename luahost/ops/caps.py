@@ -38,6 +38,10 @@ WISHES: dict[str, Callable[[Share, dict[str, Any]], Action | Result]] = {
 """Kind → the action that a detail of orcs.can(kind, detail) describes, or why it is none."""
 
 
+MAX_TTL_S = 1e9
+"""An answer for a longer time, or for ever, is one for so many seconds."""
+
+
 class CanArgs(msgspec.Struct, frozen=True):
     kind: str
     detail: dict[str, Any] | None = None
@@ -130,7 +134,8 @@ async def request_capability(share: Share, args: CapabilityArgs) -> Result:
     if isinstance(answer, Refusal):
         return _audited(share, args, answer)
     if isinstance(answer, AllowFor):
-        wanted = wanted.attenuate(expires_in_s=min(answer.ttl_s, wanted.constraints.expires_in_s or answer.ttl_s))
+        said_s = wanted.constraints.expires_in_s or MAX_TTL_S
+        wanted = wanted.attenuate(expires_in_s=min(answer.ttl_s, said_s, MAX_TTL_S))
     elif wanted.constraints.max_calls is None:
         wanted = wanted.attenuate(max_calls=1)  # once is one call
     share.program.grant(wanted)

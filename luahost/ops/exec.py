@@ -25,7 +25,7 @@ from luahost.gate.permits import ExecAction, Permit
 from luahost.gate.policy import judge
 from luahost.ops import results
 from luahost.ops.files.beneath import Beneath, Leaves
-from luahost.ops.files.reach import from_os
+from luahost.ops.files.reach import No, from_os, walked
 from luahost.ops.results import Result, as_text
 from luahost.ops.world import Emit, Planned, Share
 
@@ -136,7 +136,6 @@ class _Settings:
         named = [set(names) for names in grant.said("env")]
         names = (set.intersection(*named) if named else set()) - plan.without
         self.env = {name: os.environ[name] for name in names if name in os.environ}
-        self.roots: tuple[str, ...] | None = next(iter(grant.said("roots")), None)
 
 
 async def run(permit: Permit[ExecAction], planned: ExecPlan, args: Any, share: Share, emit: Emit | None) -> Result:
@@ -150,7 +149,9 @@ async def run(permit: Permit[ExecAction], planned: ExecPlan, args: Any, share: S
         return results.error("not_found", f"there is no program {name[:200]!r}")
     outputs = _Output(settings.output_bytes), _Output(settings.output_bytes)
     try:
-        process = await _start(program, action, settings)
+        process = await _start(program, permit, settings, share.world.monotonic_s())
+    except No as no:
+        return no.result
     except Leaves as leaves:
         return results.error("path_not_allowed", str(leaves), rule="links")
     except OSError as error:
@@ -191,11 +192,15 @@ async def run(permit: Permit[ExecAction], planned: ExecPlan, args: Any, share: S
     return {"ok": True, **said, "code": 0}
 
 
-async def _start(program: str, action: ExecAction, settings: _Settings) -> trio.Process:
-    roots = settings.roots if settings.roots is not None else (action.start,)
-    root, names = paths.innermost(action.path, roots)
+async def _start(program: str, permit: Permit[ExecAction], settings: _Settings, now_s: float) -> trio.Process:
+    action = permit.action
+    root, names = paths.innermost(action.path, walked(permit.grant, action.start))
     with Beneath(root) as held:
         spot = held.find(names)
+        found = msgspec.structs.replace(action, path="/".join((root.rstrip("/"), *spot.names)) or "/")
+        refusal = judge(permit.grant, found, now_s) if spot.names != names else None
+        if refusal is not None:
+            raise No(results.refused("exec", refusal, path="/".join(spot.names)))
         directory = os.open(
             spot.name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=spot.handle
         )

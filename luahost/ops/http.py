@@ -21,6 +21,7 @@ from luahost.gate.permits import HttpAction, Permit
 from luahost.gate.policy import judge
 from luahost.gate.sorts import METHODS
 from luahost.ops import results
+from luahost.ops.approval import must_ask
 from luahost.ops.results import Result, as_text
 from luahost.ops.world import Emit, Planned, Share
 
@@ -134,13 +135,17 @@ class _Held:
         self.timeout_s = min(*times, plan.timeout_s if plan.timeout_s is not None else times[0])
         self.response_bytes = min(self._grant.said("max_response_bytes"), default=ABSENT["max_response_bytes"])
         self.redirects = min(self._grant.said("max_redirects"), default=ABSENT["max_redirects"])
+        if must_ask(self._grant):
+            self.redirects = 0  # where a redirect leads nobody has approved: the script asks for it itself
 
     def may_be_private(self, action: HttpAction) -> bool:
-        """All that say anything about it allow it, or each names this very address."""
+        """All that say anything about it allow it, or each names this very address: the operator's own grant too,
+        as a list below one that has none narrows, and adds none."""
         said, lists = self._grant.said("allow_private"), self._grant.said("hosts")
         if said and all(said):
             return True
-        return action.origin.is_literal and bool(lists) and all(names(each, action.origin) for each in lists)
+        own: tuple[str, ...] | None = getattr(self._grant.chain()[-1].constraints, "hosts", None)
+        return action.origin.is_literal and own is not None and all(names(each, action.origin) for each in lists)
 
 
 async def request(

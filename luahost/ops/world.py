@@ -103,6 +103,7 @@ class Share:
         self.world = world
         self.grants = grants
         self.directory = directory
+        self.home = None if directory is None else os.path.realpath(directory)
         self.owner: Hashable = object()  # whose turn it is where calls of many VMs wait for one thing
         self.value_bytes = (limits or Limits()).value_bytes  # what may enter the VM at once
         self.sessions = Store(world.now_s)

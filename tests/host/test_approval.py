@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import pty
 import sys
@@ -191,6 +192,8 @@ async def test_a_capability_is_asked_for_below_the_ceiling_and_nowhere_else() ->
         assert asked.requests[0].reason == "to read \x1b[2Ja page" and "a.test" in asked.requests[0].about["grant"]
         asked.answers = [Deny("no")]
         assert (await vm.run(["http", {}, ""]))[0]["error_kind"] == "approval_denied"
+        asked.answers = [AllowFor(ttl_s=math.inf)]
+        assert (await vm.run(["http", {}, ""]))[0]["ok"], "for ever is a time too"
         bare = await host.load(Source(script))
         assert (await bare.run(["http", {}, ""]))[0]["error_kind"] == "permission_denied"
     kinds = [(record["rule"], record["decision"]) for record in records if record["action"] == "request_capability"]
@@ -234,6 +237,20 @@ ALIKE = {
     "a shell's text": (
         "return {orcs.exec('echo harmless').ok, orcs.exec('echo harm').error_kind}",
         [Grant("exec", shell=True, approve="ask")],
+    ),
+    "a program's arguments": (
+        "return {orcs.exec_argv('echo', {'harmless'}).ok, orcs.exec_argv('echo', {'harm'}).error_kind}",
+        [Grant("exec", approve="ask")],
+    ),
+    "how far a child's rights reach": (
+        "local c = orcs.spawn_child { id = 'c', script = 'return 1', caps = { llm = { max_calls = 1 } } } c:close()\n"
+        "return {c.ok, orcs.spawn_child { id = 'c', script = 'return 1', caps = { llm = {} } }.error_kind}",
+        [Grant("spawn", approve="ask"), Grant.llm()],
+    ),
+    "what a child runs": (
+        "local c = orcs.spawn_child { id = 'c', script = 'return 1' } c:close()\n"
+        "return {c.ok, orcs.spawn_child { id = 'c', script = 'return 2' }.error_kind}",
+        [Grant("spawn", approve="ask")],
     ),
     "what a child holds": (
         "local c = orcs.spawn_child { id = 'c', script = 'return 1' } c:close()\n"

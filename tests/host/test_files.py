@@ -127,6 +127,42 @@ async def test_nothing_leads_out_of_the_root(root: Path) -> None:
 
 
 @in_trio
+async def test_a_root_that_a_child_is_narrowed_to_leads_nowhere_else_when_it_is_a_link(root: Path) -> None:
+    (root.parent / "away").mkdir()
+    (root.parent / "away" / "x").write_text("OUTSIDE secret")
+    (root / "away").symlink_to(root.parent / "away")
+    held = [*grants(root), Grant("exec", roots=[str(root)]), Grant("spawn")]
+    parent = Source(
+        "return function(a) local caps = {} for _, k in ipairs { 'fs.read', 'fs.write', 'fs.delete', 'exec' } do\n"
+        "caps[k] = { roots = { a.root } } end\n"
+        "local c = orcs.spawn_child { id = a.id, script = a.script, caps = caps } return c:run(a.root).result end"
+    )
+    child = (
+        "return function(at) return { orcs.read(at .. '/x').ok, orcs.grep('secret', at).ok, orcs.glob('*', at).ok,\n"
+        "orcs.write(at .. '/new', 'x').ok, orcs.exec_argv('true', {}, { cwd = at }).ok, orcs.remove(at .. '/x').ok,\n"
+        "orcs.remove(at).ok } end"
+    )
+    async with Host() as host:
+        vm = await host.load(parent, grants=held)
+        for id, place, done in (("c", "away", [False] * 7), ("control", "near", [True] * 6 + [False])):
+            (root / "near").mkdir(exist_ok=True)
+            (root / "near" / "x").write_text("inside")
+            assert await vm.run({"id": id, "script": child, "root": str(root / place)}) == done, place
+    assert sorted(os.listdir(root.parent / "away")) == ["x"] and (root / "near").is_dir()
+
+
+@in_trio
+async def test_a_key_in_the_hosts_environment_is_no_file(root: Path) -> None:
+    (root / "proc").symlink_to("/proc/self")
+    async with Host() as host:
+        ask = await files(host, [Grant("fs.read", roots=["/"], globs=["**"])])
+        for path in ("/proc/self/environ", f"/proc/{os.getpid()}/environ", str(root / "proc" / "environ")):
+            assert (await ask("read", path))["error_kind"] == "not_a_file"
+        assert (await ask("grep", ".", "/proc/self/environ"))["matches"] == []
+        assert (await ask("read", str(root / "src" / "a.py")))["ok"], "the control"
+
+
+@in_trio
 async def test_the_answer_is_the_same_whether_something_is_there_outside_or_not(root: Path) -> None:
     async with Host() as host:
         ask = await files(host, grants(root))
@@ -197,6 +233,33 @@ async def test_bytes_are_a_budget(root: Path) -> None:
 
 
 @in_trio
+async def test_reads_that_come_together_do_not_share_the_last_bytes(root: Path) -> None:
+    for n in range(20):
+        (root / f"f{n}").write_text("x" * 90)
+    script = (
+        "return function() local all = {} for n = 0, 19 do all[n + 1] = function() return orcs.read('f' .. n).ok end end\n"
+        "local read = 0 for _, done in ipairs(orcs.all(all)) do read = read + (done and 1 or 0) end\n"
+        "return { read, orcs.grep('x', '.').error_kind or 'told' } end"
+    )
+    async with Host() as host:
+        for most, told in ((200, [2, "budget_exceeded"]), (10_000, [20, "told"])):
+            grant = Grant("fs.read", roots=[str(root)], max_bytes=most)
+            vm = await host.load(Source(script), grants=[grant])
+            assert await vm.run() == told
+            assert grant.usage()["bytes"] <= most
+
+
+@in_trio
+async def test_a_name_that_is_no_text_does_not_hide_the_others(root: Path) -> None:
+    (root / os.fsdecode(b"odd\xff.py")).write_text("import odd\n")
+    async with Host() as host:
+        ask = await files(host, grants(root))
+        assert (await ask("glob", "**/*.py"))["files"] == ["src/a.py", "src/deep/b.py"]
+        assert (await ask("grep", "import", "."))["count"] == 1
+        assert all(each["relative"] != "odd" for each in await ask("scan_dir", {"path": "."}))
+
+
+@in_trio
 async def test_a_script_does_not_write_what_it_would_later_run(root: Path) -> None:
     (root / "agent.lua").write_text(CALL)
     async with Host() as host:
@@ -211,13 +274,38 @@ async def test_a_script_does_not_write_what_it_would_later_run(root: Path) -> No
 
 
 @in_trio
+async def test_a_module_does_not_come_in_a_directory_or_by_another_name_of_its_own(root: Path) -> None:
+    (root / "home").mkdir()
+    (root / "home" / "agent.lua").write_text(CALL)
+    (root / "other").symlink_to("home")
+    (root.parent / "link").symlink_to(root)
+    for home, names in (
+        (root / "home", root),
+        (root / "other", root),
+        (root / "home", root.parent / "link"),
+        (root.parent / "link" / "home", root),
+    ):
+        async with Host() as host:
+            ask = Files(await host.load(home / "agent.lua", grants=grants(names)))
+            assert (await ask("write", f"{names}/made/evil.lua", "return 1"))["ok"], "not beside the script"
+            for path in (f"{names}/home/helper.lua", f"{names}/other/helper.lua"):
+                assert (await ask("write", path, "return 1"))["error_kind"] == "path_not_allowed"
+            assert (await ask("mv", f"{names}/made", f"{names}/home/lib"))["error_kind"] == "path_not_allowed"
+            assert (await ask("mv", f"{names}/made", f"{names}/elsewhere"))["ok"], "the control"
+            assert (await ask("remove", f"{names}/elsewhere"))["ok"]
+    assert sorted(os.listdir(root / "home")) == ["agent.lua"]
+
+
+@in_trio
 async def test_a_directory_is_removed_only_if_all_of_it_may_be(root: Path) -> None:
     (root / "src" / ".keep").write_text("")
     async with Host() as host:
         ask = await files(host, grants(root))
         assert (await ask("remove", "src"))["error_kind"] == "path_not_allowed"
         assert (root / "src" / "a.py").exists()
+        assert (await ask("mv", "src", "dst"))["error_kind"] == "path_not_allowed", "nor moved"
         (root / "src" / ".keep").unlink()
+        assert (await ask("mv", "src", "dst"))["ok"] and (await ask("mv", "dst", "src"))["ok"]
         assert (await ask("remove", "src"))["ok"]
 
 

@@ -11,7 +11,7 @@ import trio
 from servers import Conn, FaultServer
 from trio_tests import in_trio
 
-from luahost import Grant, Host, Source
+from luahost import AllowOnce, ApprovalRequest, Grant, Host, Source
 from luahost.errors import ConfigError
 from luahost.gate.hosts import parse_url
 from luahost.gate.permits import HttpAction
@@ -128,6 +128,8 @@ SPELLINGS = [
         "http://a.test/a/../b",
         "http://a.test/%2e%2E/b",
         "http://a.test/./b",
+        "http://a.test/v1/..;/b",
+        "http://a.test/v1/%2e%2e%3Bx/b",
         "http://a test/",
         "gopher://a.test",
         "",
@@ -205,6 +207,42 @@ async def test_a_redirect_is_followed_only_if_the_grant_says_so_and_each_hop_is_
                 assert gone["ok"] is False and gone["error_kind"] in ("host_not_allowed", "invalid_url"), bad
             rounds = await ask(host, both, "GET", f"{server.url}/to?/to?/to?/to?/to?/x")
             assert rounds["status"] == 302 and rounds["redirects"] == 3
+
+
+@in_trio
+async def test_a_redirect_is_not_followed_where_each_request_is_approved() -> None:
+    seen: list[str] = []
+
+    async def approver(request: ApprovalRequest) -> AllowOnce:
+        seen.append(request.about["path"])
+        return AllowOnce()
+
+    with FaultServer(site) as server:
+        async with Host(approver=approver) as host:
+            held = local(server, max_redirects=3, approve="ask")
+            answer = await ask(host, held, "GET", f"{server.url}/to?/landed")
+            assert (answer["status"], answer["redirects"], seen) == (302, 0, ["/to"])
+            answer = await ask(host, held, "GET", f"{server.url}/landed")
+            assert answer["status"] == 200 and seen == ["/to", "/landed"], "it asks for that itself"
+
+
+@in_trio
+async def test_a_child_does_not_name_the_private_address_that_its_parent_does_not_reach() -> None:
+    script = (
+        "return function(a) local c = orcs.spawn_child { id = 'c', caps = { http = { hosts = { a.host } } },\n"
+        "script = 'return function(url) return orcs.http(\"GET\", url) end' }\n"
+        "return { orcs.http('GET', a.url).error_kind or 'ok', c:run(a.url).result.error_kind or 'ok' } end"
+    )
+    with FaultServer(site) as server:
+        async with Host() as host:
+            call = {"host": f"127.0.0.1:{server.port}", "url": server.url}
+            for grant, told in (
+                (Grant("http"), ["host_not_allowed", "host_not_allowed"]),
+                (local(server), ["ok", "ok"]),
+                (Grant("http", allow_private=True), ["ok", "ok"]),
+            ):
+                vm = await host.load(Source(script), grants=[grant, Grant("spawn")])
+                assert await vm.run(call) == told
 
 
 @in_trio

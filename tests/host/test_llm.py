@@ -652,6 +652,27 @@ async def test_ping_says_reachable_authorized_and_never_ok_for_a_refusal() -> No
             assert answer["latency_ms"] > 0
 
 
+@in_trio
+async def test_a_revoked_grant_ends_a_ping_too() -> None:
+    with FaultServer(hang) as server:
+        grant = Grant.llm(max_concurrency=1)
+        async with Host(config_for(server.url)) as host:
+            vm = await host.load(
+                Source("return function() return orcs.llm_ping { timeout = 20 } end"), grants=[grant]
+            )
+
+            async def revoke() -> None:
+                await trio.to_thread.run_sync(server.wait_requests, 1)
+                assert grant.usage()["running"] == 0, "it takes no place"
+                grant.revoke("enough")
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(revoke)
+                with trio.fail_after(10):
+                    assert (await vm.run())["error_kind"] == "capability_revoked"
+        assert grant.usage()["calls"] == 0
+
+
 # ── tools as data ───────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -9,6 +9,7 @@ below the parent's own, so they share its budgets and end with it.
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,10 @@ def _plan(share: Share, args: SpawnArgs) -> Plan | Result:
     me.make_room(args.id, spawn_limit(chain, "max_children"))
     if me.has_child(args.id):
         return results.error("already_exists", f"there is a child {args.id!r} already", field="id")
-    return Plan(action=_action(share, args.id, tuple(asked)), asked=asked, limits=limits)
+    runs = msgspec.msgpack.encode([args.script, args.path, args.module, asked], order="deterministic")
+    what = hashlib.sha256(runs).hexdigest()
+    action = msgspec.structs.replace(_action(share, args.id, tuple(asked)), what=what)
+    return Plan(action=action, asked=asked, limits=limits)
 
 
 def wish(share: Share, detail: dict[str, Any]) -> SpawnAction | Result:

@@ -42,11 +42,14 @@ class Spot(NamedTuple):
 
 
 class Beneath:
-    """A root that is held open. `with Beneath(root) as held: spot = held.find(names)`; not for two threads."""
+    """A root that is held open. `with Beneath(root) as held: spot = held.find(names)`; not for two threads.
+
+    root   where it really is
+    """
 
     def __init__(self, root: str) -> None:
-        self._root = os.path.realpath(root)
-        self._handles = [os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)]
+        self.root = os.path.realpath(root)
+        self._handles = [os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)]
 
     def __enter__(self) -> Self:
         return self
@@ -87,7 +90,7 @@ class Beneath:
             if links > MAX_LINKS:
                 raise Leaves("too many links on the way")
             if target.startswith("/"):
-                below = paths.beneath(posixpath.normpath(target), self._root)
+                below = paths.beneath(posixpath.normpath(target), self.root)
                 if below is None:
                     raise Leaves("a link leads out of the granted directory")
                 self._back_to(1)

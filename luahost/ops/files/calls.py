@@ -10,12 +10,13 @@ import os
 import secrets
 import shutil
 import stat
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
 import msgspec
+import trio
 
-from luahost.gate.ledger import Shortage
 from luahost.gate.paths import MAX_DEPTH
 from luahost.gate.permits import FileAction, Permit
 from luahost.gate.policy import short
@@ -27,7 +28,7 @@ from luahost.ops.world import Emit, Planned, Share
 
 MAX_FILE_BYTES = 8 * 1024 * 1024
 MAX_REMOVED = 10_000
-"""Files and directories that one remove takes away."""
+"""Files and directories that one remove takes away, or one mv takes along."""
 
 
 class PathArgs(msgspec.Struct, frozen=True):
@@ -120,22 +121,22 @@ def whole(permit: FilePermit, spot: Spot) -> bytes:
     """A regular file's bytes, if they are few enough; No otherwise."""
     with open(open_regular(spot), "rb") as file:
         size = os.fstat(file.fileno()).st_size
-        left = permit.grant.remaining().get("bytes")
         if size > MAX_FILE_BYTES:
             raise No(results.error("too_large", f"a file of at most {MAX_FILE_BYTES} bytes expected, got {size}"))
-        if left is not None and size > left:
-            raise No(out_of_bytes(permit, size))
+        reserve(permit, size)
         content = file.read(MAX_FILE_BYTES + 1)
     if len(content) > MAX_FILE_BYTES:
         raise No(results.error("too_large", f"a file of at most {MAX_FILE_BYTES} bytes expected, it grows"))
     return content
 
 
-def out_of_bytes(permit: FilePermit, asked: int) -> Result:
-    ledgers = [each.ledger for each in permit.grant.chain() if "bytes" in each.ledger.caps]
-    least = min(ledgers, key=lambda ledger: ledger.left("bytes") or 0)
-    shortage = Shortage("max_bytes", least.caps["bytes"], least.used["bytes"] + least.reserved["bytes"], asked)
-    return results.refused(permit.grant.kind, short(permit.grant.kind, shortage))
+def reserve(permit: FilePermit, size: int) -> None:
+    """From a thread, before so many bytes are read: others that read meanwhile find them taken. No without room."""
+    if not permit.reservation.caps("bytes"):
+        return
+    shortage = trio.from_thread.run_sync(permit.reservation.grow, "bytes", size)
+    if shortage is not None:
+        raise No(results.refused(permit.grant.kind, short(permit.grant.kind, shortage)))
 
 
 def settle(permit: FilePermit, size: int = 0) -> None:
@@ -216,23 +217,34 @@ async def remove(permit: FilePermit, planned: Planned, args: PathArgs, share: Sh
     def act() -> None:
         _not_the_root(reach)
         with reach.spot(follow=False) as spot:
-            mode = os.stat(spot.name, dir_fd=spot.handle, follow_symlinks=False).st_mode
-            if not stat.S_ISDIR(mode):
+            if not _is_directory(spot):
                 os.unlink(spot.name, dir_fd=spot.handle)
                 return
-            _all_may_go(reach, spot)
+            for _ in _all_may_go(reach, spot):
+                pass
             shutil.rmtree(spot.name, dir_fd=spot.handle)
 
     return await _done(permit, act)
 
 
-def _all_may_go(reach: Reach, spot: Spot) -> None:
-    """No, before anything is gone, for a directory of which some part may not be removed."""
-    for count, (each, _) in enumerate(tree(spot), 1):
+def _is_directory(spot: Spot) -> bool:
+    return stat.S_ISDIR(os.stat(spot.name, dir_fd=spot.handle, follow_symlinks=False).st_mode)
+
+
+def _all_may_go(reach: Reach, spot: Spot) -> Iterator[tuple[str, ...]]:
+    """The names of all that lies below a directory; No for one of which some part may not be removed."""
+    for count, (each, _) in enumerate(tree(spot) if _is_directory(spot) else (), 1):
         if count > MAX_REMOVED or len(each.names) - len(spot.names) >= MAX_DEPTH:
-            most = f"at most {MAX_REMOVED} files, in {MAX_DEPTH} levels, can be removed at once"
+            most = f"at most {MAX_REMOVED} files, in {MAX_DEPTH} levels, can be moved or removed at once"
             raise No(results.error("too_large", most))
         reach.check(each.names)
+        yield each.names[len(spot.names) :]
+
+
+def _all_may_come(reach: Reach, names: tuple[str, ...], below: list[tuple[str, ...]]) -> None:
+    """No for a directory of which some part may not be written where it would be then."""
+    for each in below:
+        reach.check((*names, *each))
 
 
 async def mv(permit: FilePermit, planned: Planned, args: MoveArgs, share: Share, emit: Emit | None) -> Result:
@@ -244,15 +256,17 @@ async def mv(permit: FilePermit, planned: Planned, args: MoveArgs, share: Share,
         _not_the_root(to)
         _not_the_root(away)
         with away.spot(follow=False) as src:
-            os.stat(src.name, dir_fd=src.handle, follow_symlinks=False)  # before a directory is made for nothing
+            below = list(_all_may_go(away, src))  # all that can be said before a directory is made for nothing
+            _all_may_come(to, to.names, below)
             with to.spot(follow=False, make=True) as dst:
+                _all_may_come(to, dst.names, below)  # where that really is
                 os.rename(src.name, dst.name, src_dir_fd=src.handle, dst_dir_fd=dst.handle)
 
     return await _done(permit, act)
 
 
 def _not_the_root(reach: Reach) -> None:
-    if not reach.names:
+    if reach.is_root:
         raise No(results.error("path_not_allowed", "a granted directory itself is neither moved nor removed"))
 
 

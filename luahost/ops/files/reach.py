@@ -45,6 +45,15 @@ def roots_of(grant: Grant | None, start: str) -> tuple[str, ...]:
     return next(iter(named), (start,) if grant.kind == "fs.read" else ())
 
 
+def walked(grant: Grant, start: str) -> tuple[str, ...]:
+    """The directories that a walk begins in: the operator's own, at the top of the chain.
+
+    One that a narrower grant names may be a link that leads away, and who narrows may be a script.
+    """
+    roots: tuple[str, ...] | None = getattr(grant.chain()[-1].constraints, "roots", None)
+    return (start,) if roots is None else roots
+
+
 def start_of(share: Share, kind: str) -> str:
     """Where relative paths begin: the host's directory if the roots lie beneath it or around it, else the first."""
     start = share.world.directory
@@ -59,42 +68,55 @@ def action(share: Share, kind: str, path: str, *, size: int = 0, is_base: bool =
         absolute = paths.absolute(path, start_of(share, kind))
     except ConfigError as error:
         return results.error("path_not_allowed", f"path: {error.message}", field="path", rule="spelling")
-    home = None if share.directory is None else str(share.directory)
     start = share.world.directory
-    return FileAction(of=kind, path=absolute, start=start, size=size, home=home, is_base=is_base)
+    return FileAction(of=kind, path=absolute, start=start, size=size, home=share.home, is_base=is_base)
 
 
 class Reach:
-    """One permitted path, and the gate's rules for what is found by it."""
+    """One permitted path, and the gate's rules for what is found by it. `root` is where the walk begins."""
 
     def __init__(self, permit: Permit[FileAction], now_s: float) -> None:
         self.permit, self._now_s = permit, now_s
-        roots = roots_of(permit.grant, permit.action.start)
-        self.root, self.names = paths.innermost(permit.action.path, roots)
+        self.root, self.names = paths.innermost(permit.action.path, walked(permit.grant, permit.action.start))
+        self._real = self.root  # with its own links resolved, once it is open
+
+    @property
+    def is_root(self) -> bool:
+        """Whether it is a granted directory itself, by whichever grant of the chain."""
+        path, start = self.permit.action.path, self.permit.action.start
+        return path in walked(self.permit.grant, start) or any(
+            path in roots for roots in self.permit.grant.said("roots")
+        )
 
     @contextmanager
     def spot(self, *, follow: bool = True, make: bool = False) -> Iterator[Spot]:
         """The place, open for as long as the block runs. No for what the gate refuses."""
         with Beneath(self.root) as held:
+            self._real = held.root
             found = held.find(self.names, follow=follow, make=make)
-            if found.names != self.names:
+            if found.names != self.names or self._real != self.root:
                 self.check(found.names, is_base=self.permit.action.is_base)
             yield found
 
     def refusal(self, names: tuple[str, ...], *, is_base: bool = False) -> Refusal | None:
         """What the gate says to another path beneath the same root."""
-        other = msgspec.structs.replace(self.permit.action, path=self.path(names), is_base=is_base)
+        real = None if self._real == self.root else _joined(self._real, names)
+        other = msgspec.structs.replace(self.permit.action, path=self.path(names), real=real, is_base=is_base)
         return judge(self.permit.grant, other, self._now_s)
 
     def path(self, names: tuple[str, ...]) -> str:
         """The absolute path of what lies beneath the root."""
-        return "/".join((self.root.rstrip("/"), *names)) or "/"
+        return _joined(self.root, names)
 
     def check(self, names: tuple[str, ...], *, is_base: bool = False) -> None:
         """No for a path beneath the same root that the gate refuses."""
         refusal = self.refusal(names, is_base=is_base)
         if refusal is not None:
             raise No(results.refused(self.permit.action.kind, refusal, path="/".join(names)))
+
+
+def _joined(root: str, names: tuple[str, ...]) -> str:
+    return "/".join((root.rstrip("/"), *names)) or "/"
 
 
 async def in_thread(act: Callable[[], T], one: trio.CapacityLimiter | None = None) -> T | Result:
@@ -134,9 +156,21 @@ def open_regular(spot: Spot) -> int:
     """A descriptor to read a regular file with; No for anything else, without waiting for a FIFO's writer."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     descriptor = os.open(spot.name, flags, dir_fd=spot.handle)
-    mode = os.fstat(descriptor).st_mode
-    if not stat.S_ISREG(mode):
+    about = os.fstat(descriptor)
+    if not stat.S_ISREG(about.st_mode) or about.st_dev == _PROC:
         os.close(descriptor)
-        is_a = "it is a directory" if stat.S_ISDIR(mode) else "it is none"
+        is_a = "it is a directory" if stat.S_ISDIR(about.st_mode) else "it is none"
         raise No(results.error("not_a_file", f"a regular file expected, {is_a}"))
     return descriptor
+
+
+def _proc() -> int | None:
+    try:
+        device = os.stat("/proc").st_dev
+        return None if device == os.stat("/").st_dev else device
+    except OSError:
+        return None
+
+
+_PROC = _proc()
+"""Where Linux shows processes as files: the host's environment, in which its keys are, looks like one."""

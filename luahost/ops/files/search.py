@@ -19,7 +19,7 @@ from luahost.errors import HostFault
 from luahost.gate import paths
 from luahost.ops import results
 from luahost.ops.files.beneath import Beneath, Spot, tree
-from luahost.ops.files.calls import MAX_FILE_BYTES, FilePermit, settle
+from luahost.ops.files.calls import MAX_FILE_BYTES, FilePermit, reserve, settle
 from luahost.ops.files.reach import No, Reach, action, in_thread, open_regular, start_of
 from luahost.ops.results import Result, as_text
 from luahost.ops.world import Emit, Planned, Share
@@ -94,12 +94,19 @@ async def _searched(share: Share, act: Callable[[], T]) -> T | Result:
 def _entries(reach: Reach, spot: Spot, max_depth: int = MAX_DEPTH) -> Iterator[Entry]:
     """All below a directory that the grant reaches; directories on the way to something it may reach as well."""
     for count, (each, entry) in enumerate(tree(spot, max_depth), 1):
+        if not _is_text(entry.name):
+            continue
         if count > MAX_ENTRIES:
             raise No(results.error("too_large", f"more than {MAX_ENTRIES} files and directories to look at"))
         if count % 256 == 0:
             trio.from_thread.check_cancelled()
         if reach.refusal(each.names, is_base=entry.is_dir(follow_symlinks=False)) is None:
             yield each, entry
+
+
+def _is_text(name: str) -> bool:
+    """Whether a name is UTF-8: paths are texts, so a script could not say another."""
+    return name.isascii() or not any("\ud800" <= sign <= "\udfff" for sign in name)
 
 
 def _shown(reach: Reach, start: str, names: tuple[str, ...]) -> str:
@@ -208,7 +215,7 @@ async def grep(permit: FilePermit, planned: Planned, args: GrepArgs, share: Shar
         read = 0
         with reach.spot() as spot:
             for each in _files(reach, spot):
-                read += _grep_one(each, search, _shown(reach, start, each.names), matches)
+                read += _grep_one(permit, each, search, _shown(reach, start, each.names), matches)
                 if len(matches) >= MAX_FOUND or read > MAX_GREP_BYTES:
                     break
         return read
@@ -241,15 +248,17 @@ def _lines(data: bytes) -> Iterator[bytes]:
     yield data[at:]
 
 
-def _grep_one(where: Spot, search: Any, shown: str, matches: list[dict[str, Any]]) -> int:
+def _grep_one(permit: FilePermit, where: Spot, search: Any, shown: str, matches: list[dict[str, Any]]) -> int:
     """Adds a file's matching lines; how many bytes were read. Binary and too large files are passed over."""
     try:
         descriptor = open_regular(where)
     except (No, OSError):
         return 0
     with open(descriptor, "rb") as file:
-        if os.fstat(file.fileno()).st_size > MAX_FILE_BYTES:
+        size = os.fstat(file.fileno()).st_size
+        if size > MAX_FILE_BYTES:
             return 0
+        reserve(permit, size)
         data = file.read(MAX_FILE_BYTES)
     if b"\0" in data[:8192]:
         return len(data)
@@ -300,5 +309,8 @@ def _git_ref(held: Beneath, reach: Reach, ref: str) -> str | None:
 
 
 def _git_text(held: Beneath, reach: Reach, *names: str) -> str:
-    with open(open_regular(held.find((*reach.names, ".git", *names))), "rb") as file:
+    spot = held.find((*reach.names, ".git", *names))
+    if spot.names != (*reach.names, ".git", *names):  # the gate was asked about the directory and no link in it
+        raise No(results.error("path_not_allowed", "a link leads out of the repository", rule="links"))
+    with open(open_regular(spot), "rb") as file:
         return file.read(1 << 20).decode(errors="replace").strip()

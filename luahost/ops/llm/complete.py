@@ -120,7 +120,7 @@ class _Turn:
         session: Session,
         user: Message,
     ) -> None:
-        assert permit.reservation is not None and permit.action.model is not None, "completions have both"
+        assert permit.action.model is not None, "completions have one"
         self._permit, self._planned, self._args, self._share = permit, planned, args, share
         self._emit, self._session, self._user = emit, session, user
         self._model: str = permit.action.model

@@ -193,7 +193,7 @@ def test_close_leaves_no_thread() -> None:
             connection.request("GET", "/")
         server.wait_requests(20)
         assert server.open_connections == 20
-    assert set(threading.enumerate()) == before
+    assert not set(threading.enumerate()) - before  # one of before may have ended
     for connection in connections:
         connection.close()
 

@@ -530,7 +530,7 @@ def test_fifty_streams_at_once_leave_no_thread_behind() -> None:
             texts = list(pool.map(lambda n: said(stream(echo, asked(f"number {n}"))), range(50)))
         assert texts == [f"You said: number {n}" for n in range(50)]
         assert echo.calls == 50
-    assert set(threading.enumerate()) == before
+    assert not set(threading.enumerate()) - before  # one of before may have ended
 
 
 def test_a_server_closes_twice_and_starts_again_on_its_port() -> None:

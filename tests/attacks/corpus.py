@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 
 from arena import ALONE, IN_TIME, SECRET, SHARED, SPARE_S, Arena, Fought, Outcome
-from vitals import MEMORY
+from vitals import MEMORY, wait_for_a_quiet_machine
 
 from luahost import Limits
 from luahost.errors import Exhausted, Stopped
@@ -58,7 +58,9 @@ class Case:
         """All three fights. Again, where all that was wrong may come of a machine that is busy, or of an allocator
         that has grown once: what is really late, or leaks, is so each time.
         """
-        for _ in range(TRIES):
+        for attempt in range(TRIES):
+            if attempt:
+                wait_for_a_quiet_machine()
             fought: Fought = arena.call(arena.all_three, self.text, f"{self.name}.lua", self.holds, alone)
             problems = self.problems(fought, alone)
             if not problems or not all(map(MACHINE.fullmatch, problems)):

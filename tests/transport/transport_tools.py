@@ -136,7 +136,7 @@ def receive_at_most(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     monkeypatch.setattr(pool, "RECV_BYTES", count)
 
 
-async def until(condition: Callable[[], bool], timeout_s: float = 2.0) -> None:
+async def until(condition: Callable[[], bool], timeout_s: float = 15.0) -> None:
     with trio.fail_after(timeout_s):
         while not condition():  # noqa: ASYNC110 - what is waited for happens in another thread
             await trio.sleep(0.001)

@@ -22,8 +22,8 @@ lint: $(READY)
 # Two processes share the tests file by file; then come, one by one, those that say how long something takes.
 tests: $(READY)
 	@failed=0; \
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not alone' || failed=1; \
-	$(BIN)/python -m pytest -m alone || failed=1; \
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -p no:rerunfailures -m 'not alone' || failed=1; \
+	$(BIN)/python -m pytest -rR -m alone || failed=1; \
 	exit $$failed
 
 # LUA_TESTS: the folder testes of github.com/lua/lua at tag v5.4.8.

@@ -20,9 +20,15 @@ for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIG
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """`-m servers` are the tests against servers that other people wrote; attacks/ says how soon something ends."""
+    """`-m servers` are the tests against servers that other people wrote; attacks/ says how soon something ends.
+
+    What claims a time has a second try, for a machine that was busy: but no attack, whose fights tell a late end from
+    one that is wrong.
+    """
     for item in items:
         if item.path.parent == HERE / "attacks":
             item.add_marker(pytest.mark.alone)
+        elif item.get_closest_marker("alone") and item.config.pluginmanager.hasplugin("rerunfailures"):
+            item.add_marker(pytest.mark.flaky(reruns=1, reruns_delay=5))
         if third_party.are_used_by(item):
             item.add_marker(pytest.mark.servers)

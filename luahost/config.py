@@ -103,6 +103,8 @@ def _config(data: dict[str, Any]) -> Config:
     transport = _table(data, "transport")
     _only(transport, TransportSettings.__struct_fields__, "transport")
     fields["transport"] = _converted(transport, TransportSettings, "transport")
+    if fields["transport"].ca_file is not None:
+        _check_authorities(fields["transport"].ca_file)
     fields["mcp"] = {name: _mcp(name, table) for name, table in _table(data, "mcp").items()}
     for name in ("grants", "ceiling"):
         tables = data.get(name, [])
@@ -190,7 +192,21 @@ def _limits(table: dict[str, Any]) -> Limits:
 def _grant(table: Any, where: str) -> Grant:
     if not isinstance(table, dict) or not isinstance(table.get("kind"), str):
         raise ConfigError(f"{where}: kind = one of {', '.join(KINDS)} expected in each [[{where}]]")
-    return Grant(**table)
+    constraints = {name: value for name, value in table.items() if name != "kind"}
+    _only(
+        constraints, KINDS[table["kind"]].__struct_fields__ if table["kind"] in KINDS else tuple(constraints), where
+    )
+    return Grant(table["kind"], **constraints)
+
+
+def _check_authorities(path: str) -> None:
+    import ssl  # only for who names a file of their own
+
+    try:
+        ssl.create_default_context(cafile=path)
+    except (OSError, ValueError) as error:  # an SSLError is an OSError
+        why = "a PEM file of certificates" if isinstance(error, ssl.SSLError) else "a file that can be read"
+        raise ConfigError(f"transport.ca_file: {why} expected, got {path!r}") from None
 
 
 def _table(data: dict[str, Any], name: str) -> dict[str, Any]:

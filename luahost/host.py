@@ -24,7 +24,7 @@ import trio
 from luahost import config as configuration
 from luahost.bridge.journal import Journal, Sink
 from luahost.config import Config
-from luahost.errors import Stopped
+from luahost.errors import Stopped, WorldError
 from luahost.gate.grants import Grant
 from luahost.ops.approval import Approver
 from luahost.ops.mcp.servers import McpServers
@@ -145,6 +145,12 @@ class Host:
         self._vms.add(vm)
         await vm.begin(source, input, grants=held, restore=restore, opened=opened)
         return vm
+
+    @property
+    def audit_error(self) -> WorldError | None:
+        """Why the audit cannot be written any more; from then on no call under a grant is made."""
+        broken = self._journal.broken
+        return None if broken is None else WorldError(broken, kind="io")
 
     def tree(self) -> list[Standing]:
         """Where each VM stands, with those below it."""

@@ -47,6 +47,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     isolation: Isolation = "vm"
 
     def __post_init__(self) -> None:
+        for name in ("memory_bytes", "output_bytes", "value_bytes"):
+            if not isinstance(getattr(self, name), int):
+                raise ConfigError(f"limits.{name}: a whole number of bytes expected, got {getattr(self, name)!r}")
         _between("memory_bytes", self.memory_bytes, 1 << 20, 1 << 36)
         _between("cpu_s", self.cpu_s, 0.001, 86_400 * 365)
         if self.wall_s is not None:
@@ -109,9 +112,9 @@ _UNITS = {"": 1, "b": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "ki": 1024, "mi"
 
 def parse_size(text: str) -> int:
     """Bytes in a text like "64MiB", "64M", "1048576"; ConfigError otherwise."""
-    match = _SIZE.fullmatch(text)
+    match = _SIZE.fullmatch(text) if len(text) < 40 else None
     if not match:
-        raise ConfigError(f"a size like 64MiB or 500kB expected, got {text!r}")
+        raise ConfigError(f"a size like 64MiB or 500kB expected, got {text[:40]!r}")
     unit = (match[2] or "").lower()
     return int(float(match[1]) * _UNITS[unit.removesuffix("b") if unit != "b" else "b"])
 

@@ -60,6 +60,8 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (top / "broken.sessions").write_text('{"s": [{"role": "robot"}]}')
     (top / "unknown.toml").write_text("[limits]\nmemory = 1\n")
     (top / "spaced.toml").write_text("this is not TOML")
+    for name, (text, _) in BAD_CONFIGURATIONS.items():
+        (top / f"{name}.toml").write_text(text)
     (top / "deep.toml").write_text("a = " + "[" * 5000)
     return top
 
@@ -76,6 +78,17 @@ def config(here: Path, echo: EchoModel) -> str:
 
 
 # ── bad input: each one clear line, and its exit code ───────────────────────────────────────────────────
+
+BAD_CONFIGURATIONS: dict[str, tuple[str, str]] = {
+    "parent": ('[[grants]]\nkind = "llm"\nparent = "x"', "unknown key 'grants.parent'"),
+    "self": ('[[grants]]\nkind = "llm"\nself = "x"', "unknown key 'grants.self'"),
+    "broken": ("[limits]\nmemory_bytes = 1.5e7", "limits.memory_bytes: a whole number of bytes"),
+    "never": ("[providers.ollama]\ndeadlines = { connect_s = nan }", "providers.ollama.deadlines: .* got nan"),
+    "past": ("[providers.ollama]\ndeadlines = { overall_s = -5 }", "providers.ollama.deadlines: .*overall_s"),
+    "authority": ('[transport]\nca_file = "gone.pem"', "transport.ca_file: a file that can be read"),
+    "no_authority": ('[transport]\nca_file = "one.lua"', "transport.ca_file: a PEM file of certificates"),
+    "health": ('[providers.ollama]\nhealth_path = ".evil.test/"', "providers.ollama.health_path: a path like"),
+}
 
 BAD: dict[str, tuple[int, str, list[str]]] = {
     "missing file": (2, "script: nope.lua does not exist", ["run", "nope.lua"]),
@@ -115,7 +128,22 @@ BAD: dict[str, tuple[int, str, list[str]]] = {
     "unknown command": (2, "No such command 'rnu'", ["rnu"]),
     "wrong memory": (2, "--memory: a size like 64MiB", ["run", "one.lua", "--memory", "much"]),
     "too little memory": (2, "limits.memory_bytes", ["run", "one.lua", "--memory", "1"]),
-    "wrong timeout": (2, "--timeout", ["run", "one.lua", "--timeout", "0"]),
+    "wrong timeout": (2, "--timeout: seconds from .* got 0", ["run", "one.lua", "--timeout", "0"]),
+    "timeout that is no number": (2, "--timeout: seconds .* got nan", ["run", "one.lua", "--timeout", "nan"]),
+    "memory without end": (2, "--memory: a size like 64MiB", ["run", "one.lua", "--memory", "9" * 400]),
+    "user name in hosts": (
+        2,
+        "grant http: hosts: a user name or password does not belong in a URL$",
+        ["run", "one.lua", "--grant", "http:hosts=http://u:p@a.test"],
+    ),
+    **{
+        f"configuration: {name}": (
+            2,
+            f"^luahost: {name}.toml: {said}",
+            ["run", "one.lua", "--config", f"{name}.toml"],
+        )
+        for name, (_, said) in BAD_CONFIGURATIONS.items()
+    },
     "missing configuration": (2, "gone.toml does not exist", ["run", "one.lua", "--config", "gone.toml"]),
     "TOML nested without end": (2, "deep.toml: TOML expected", ["run", "one.lua", "--config", "deep.toml"]),
     "no TOML": (2, "spaced.toml: TOML expected", ["run", "one.lua", "--config", "spaced.toml"]),
@@ -308,6 +336,14 @@ def test_provider_and_model_are_for_calls_that_name_none(here: Path, echo: EchoM
     assert said(*command, "--model", "given", cwd=here).out == "given\n"
 
 
+def test_a_provider_is_called_as_the_file_spells_it(here: Path, tmp_path: Path, echo: EchoModel) -> None:
+    (tmp_path / "c.toml").write_text(
+        f'provider = "Mine"\n[providers.Mine]\nbase_url = "{echo.url}"\nmodel = "echo"\n'
+    )
+    ran = said("run", "ask.lua", "--grant", "llm", "--config", str(tmp_path / "c.toml"), cwd=here)
+    assert (ran.code, ran.out) == (0, "You said: hi\n")
+
+
 def test_memory_and_isolation_reach_the_vm(here: Path) -> None:
     (here / "grows.lua").write_text('local t = {} while true do t[#t + 1] = ("x"):rep(1000) .. #t end')
     ran = luahost("run", "grows.lua", "--memory", "2MiB", "--isolation", "shared", cwd=here)
@@ -345,6 +381,32 @@ def test_a_write_of_sessions_that_fails_leaves_the_old_file(
         given.SessionsFile(tmp_path / "s.json").write('{"new": []}')
     assert [path.name for path in tmp_path.iterdir()] == ["s.json"]
     assert (tmp_path / "s.json").read_text() == "{}"
+
+
+def test_a_full_disk_under_the_audit_ends_what_needs_a_grant_and_is_said(here: Path, tmp_path: Path) -> None:
+    (tmp_path / "reads.lua").write_text(
+        "local told = {} for n = 1, 20 do told[n] = orcs.read('data.txt').ok end return told"
+    )
+    (tmp_path / "data.txt").write_text("x")
+    limited = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (1500, 1500)); import luahost.cli; "
+    words = ["run", "reads.lua", "--grant", "fs.read", "--audit", "audit.jsonl", "--json"]
+    done = subprocess.run(
+        [COMMAND[0], "-c", f"{limited}sys.exit(luahost.cli.main({words}))"],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 5 and "the audit cannot be written" in done.stderr and done.stderr.count("\n") == 1
+    told = json.loads(done.stdout)
+    assert told[0] is True and told[-1] is False
+    lines = (tmp_path / "audit.jsonl").read_text().splitlines()
+    assert told.count(True) == len(lines), "only the act under way is without its line"
+    again = said("run", "reads.lua", "--grant", "fs.read", "--audit", "audit.jsonl", cwd=tmp_path)
+    assert again.code == 0
+    shown = said("audit", "audit.jsonl", cwd=tmp_path)
+    assert f"{len(lines) - 1 + 20} decisions" in shown.out and "1 line is no record" in shown.err
 
 
 def test_the_audit_has_a_line_for_each_decision_and_neither_key_nor_prompt(here: Path, tmp_path: Path) -> None:

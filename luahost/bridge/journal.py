@@ -1,13 +1,17 @@
 """The audit: one JSON line for each decision of the gate, naming the rule that decided.
 
 Who (VM), under which grant, asked for what, of which server and model; allowed or not, and why; what it used and
-how it ended. Never prompt text, never a key, never a header: arguments are there as a hash.
+how it ended. Never prompt text, never a key, never a header: arguments are there as a hash. A record that cannot be
+written is the last: from then on nothing is done that would need one.
 """
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,6 +20,8 @@ import msgspec
 from luahost.gate.grants import Grant
 from luahost.gate.permits import Action
 from luahost.gate.rules import Refusal
+
+_log = logging.getLogger("luahost.audit")
 
 
 class Record(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -53,15 +59,21 @@ Sink = Callable[[dict[str, Any]], None]
 
 
 class Journal:
-    """Numbers the records and hands them to a file (a path: JSON lines, appended, mode 0600) or a callable."""
+    """Numbers the records and hands them to a file (a path: JSON lines, appended, mode 0600) or a callable.
+
+    `broken` says why no more can be written.
+    """
 
     def __init__(self, sink: str | Path | Sink | None) -> None:
         self._seq = 0
+        self.broken: str | None = None
         self._file: BinaryIO | None = None
         self._call: Sink | None = None
         if isinstance(sink, str | Path):
             descriptor = os.open(sink, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
             self._file = open(descriptor, "ab", buffering=0)  # noqa: SIM115 - lives as long as the host
+            if _is_torn(sink):
+                self._put(b"\n")
         else:
             self._call = sink
 
@@ -70,14 +82,36 @@ class Journal:
         return self._seq
 
     def write(self, record: Record) -> None:
-        if self._file is not None:
-            self._file.write(msgspec.json.encode(record) + b"\n")  # one write: lines of two hosts do not mix
-        elif self._call is not None:
-            self._call(msgspec.to_builtins(record))
+        """Does not raise: see `broken`."""
+        if self.broken is not None:
+            return
+        try:
+            if self._file is not None:
+                self._put(msgspec.json.encode(record) + b"\n")
+            elif self._call is not None:
+                self._call(msgspec.to_builtins(record))
+        except Exception as error:  # of the disk, or of the operator's function
+            reason = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+            self.broken = f"the audit cannot be written: {reason}"
+            if self._call is not None:
+                _log.exception("%s", self.broken)
+
+    def _put(self, line: bytes) -> None:
+        """In one write, so that lines of two hosts do not mix; a disk that takes a part of it is full."""
+        assert self._file is not None
+        if self._file.write(line) != len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def close(self) -> None:
         if self._file is not None:
             self._file.close()
+
+
+def _is_torn(path: str | Path) -> bool:
+    """Whether the file ends within a line, where a disk was full: the next record is not to be lost with it."""
+    with suppress(OSError), open(path, "rb") as file:  # a special file has no end to look at
+        return os.fstat(file.fileno()).st_size > 0 and file.seek(-1, os.SEEK_END) >= 0 and file.read(1) != b"\n"
+    return False
 
 
 class Trail:
@@ -85,6 +119,11 @@ class Trail:
 
     def __init__(self, journal: Journal, vm: str, now_s: Callable[[], float]) -> None:
         self._journal, self._vm, self._now_s = journal, vm, now_s
+
+    @property
+    def broken(self) -> str | None:
+        """Why no more records can be written."""
+        return self._journal.broken
 
     def record(  # noqa: PLR0917 - a decision is that much
         self,

@@ -157,6 +157,9 @@ class Ladder:
     async def _gated(self, row: Syscall, entry: OpenCall) -> Any:
         """Operations under a grant."""
         assert row.capability is not None and row.plan is not None
+        if self._trail.broken is not None:  # what nobody could look up afterwards is not done
+            unseen = Refusal(kind="io", message=f"{row.capability} denied: {self._trail.broken}", rule="audit")
+            return self._refused(results.refused(row.capability, unseen))
         args = await self._arguments(row, entry)
         if len(memoryview(entry.args)) > protocol.LONG:  # then each step with it has time of its own
             await self.share.turn()

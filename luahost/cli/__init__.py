@@ -100,7 +100,7 @@ def script_options(command: Callable[..., int]) -> Callable[..., int]:
 @click.option("--input", "input_", metavar="JSON|@FILE|-", help="The script's input; - is JSON on stdin.")
 @script_options
 @click.option("--sessions", metavar="FILE", help="Loaded before, written after, also when the script failed.")
-@click.option("--timeout", type=click.FloatRange(0.001, 31_536_000), metavar="S", help="Seconds for all of it.")
+@click.option("--timeout", type=float, metavar="S", help="Seconds for all of it.")
 @click.option("--ask", is_flag=True, help="Each call under a grant is asked about on the terminal.")
 @click.option("--tree", is_flag=True, help="The VMs, drawn on stderr: live on a terminal, and at the end.")
 @click.option("--json", "json_", is_flag=True, help="Only the result on stdout, as one line of JSON.")

@@ -37,6 +37,8 @@ class Records:
 
     def __iter__(self) -> Iterator[Record]:
         try:
+            if not os.path.lexists(self._path):
+                raise ConfigError(f"audit: {self._path} does not exist")
             if not Path(self._path).is_file():
                 raise ConfigError(f"audit: a regular file expected, {self._path} is none")
             with open(self._path, "rb") as file:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from luahost.program.vm import Vm
     from luahost.values import Limits, Value
 
+MIN_TIMEOUT_S, MAX_TIMEOUT_S = 0.001, 86_400 * 365
+
 
 def configuration(options: dict[str, Any]) -> Config:
     """The file's configuration, with what the command line says in place of what the file says."""
@@ -53,6 +55,14 @@ def limits(configured: Limits, options: dict[str, Any]) -> Limits:
     if options["isolation"] is not None:
         changes["isolation"] = options["isolation"]
     return msgspec.structs.replace(configured, **changes)
+
+
+def timeout_s(value: float | None) -> float | None:
+    """--timeout as it was given."""
+    if value is not None and not MIN_TIMEOUT_S <= value <= MAX_TIMEOUT_S:
+        wanted = f"seconds from {MIN_TIMEOUT_S:g} to {MAX_TIMEOUT_S}"
+        raise ConfigError(f"--timeout: {wanted} expected, got {value:g}")
+    return value
 
 
 def value(text: str | None, max_bytes: int) -> Value:

@@ -32,7 +32,7 @@ class Run:
 
     def __init__(self, options: dict[str, Any], ends: Ends) -> None:
         self._ends = ends
-        self._json, self._timeout_s = options["json_"], options["timeout"]
+        self._json, self._timeout_s = options["json_"], given.timeout_s(options["timeout"])
         self._config = given.configuration(options)
         self._limits = given.limits(self._config.limits, options)
         self._source = config.read_script(options["script"])
@@ -114,6 +114,8 @@ class Run:
                     )
                     self._result = await vm.run(self._input)
                 self._done = True
+            if host.audit_error is not None:
+                raise host.audit_error
 
     @asynccontextmanager
     async def _watched(self) -> AsyncIterator[None]:

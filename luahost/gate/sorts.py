@@ -285,8 +285,9 @@ def check(kind: str, name: str, value: Any) -> Any:
     sort = SORTS[name]
     try:
         return sort.check(value)
-    except ConfigError:
-        raise
+    except ConfigError as error:  # its words are about a URL
+        why = error.message.removeprefix("base_url: ").removeprefix(f"{name}: ").replace("; use key_env", "")
+        raise ConfigError(f"grant {kind}: {name}: {why}") from None
     except (ValueError, TypeError):
         raise ConfigError(f"grant {kind}: {name}: {sort.wanted} expected, got {value!r}") from None
 

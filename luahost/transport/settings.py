@@ -46,3 +46,9 @@ class Deadlines(msgspec.Struct, frozen=True, kw_only=True):
     first_token_s: float = 300.0
     idle_s: float = 300.0
     overall_s: float = math.inf
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+                raise ConfigError(f"deadlines.{name}: seconds above 0 expected, got {value!r}")

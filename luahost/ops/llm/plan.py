@@ -179,10 +179,10 @@ def wish(share: Share, detail: dict[str, Any]) -> LlmAction | Result:
 
 def _provider(share: Share, name: str | None, field: str) -> Provider | Result:
     providers = share.world.providers
-    wanted = (name or share.world.default_provider).lower()
-    wanted = ALIASES.get(wanted, wanted)
-    if wanted in providers:
-        return providers[wanted]
+    wanted = name or share.world.default_provider
+    for spelt in (wanted, wanted.lower(), ALIASES.get(wanted.lower(), "")):
+        if spelt in providers:
+            return providers[spelt]
     known = ", ".join(providers)
     return results.invalid(field, f"one of {known} expected, got {wanted[:80]!r}{nearest(wanted, providers)}")
 

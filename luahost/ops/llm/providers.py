@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 
 import msgspec
 
@@ -19,6 +20,8 @@ from luahost.wire.events import Usage
 from luahost.wire.models import SHIPPED, Models
 from luahost.wire.retry import RetryPolicy
 from luahost.wire.wires import NAMES, Wire, wire
+
+_PATH = re.compile(r"/[!-~]*")
 
 
 class Price(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -78,6 +81,10 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigError(
                 f"providers.{self.name}.wire: one of {', '.join(NAMES)} expected, got {self.wire!r}"
                 f"{nearest(self.wire, NAMES)}"
+            )
+        if not _PATH.fullmatch(self.health_path):
+            raise ConfigError(
+                f"providers.{self.name}.health_path: a path like /health expected, got {self.health_path[:100]!r}"
             )
         try:
             parse_base_url(self.base_url)

@@ -22,16 +22,14 @@ local MAIN_JUMPS = 20000         -- and, or, elseif, goto, break, :: in it, the 
 
 local sealed = setmetatable({}, { __mode = "k" })
 
+local function refuse(proxy, k)
+  error("attempt to change the read-only table '" .. sealed[proxy] .. "' (field '" .. K.tostring(k) .. "')", 2)
+end
+
 function K.seal(real, name)
   local proxy = {}
   sealed[proxy] = name
-  return setmetatable(proxy, {
-    __index = real,
-    __newindex = function(_, k)
-      error("attempt to change the read-only table '" .. name .. "' (field '" .. K.tostring(k) .. "')", 2)
-    end,
-    __metatable = "read-only",
-  })
+  return setmetatable(proxy, { __index = real, __newindex = refuse, __metatable = "read-only" })
 end
 
 -- ── the base functions that need a guard ────────────────────────────────────────────────────────────
@@ -157,7 +155,8 @@ function K.compile(text, name, env)
 end
 
 K.later(K, "load", "boot/load.lua")
-G.load = K.load
+K.later(K, "require", "std/modules.lua")
+G.load, G.require = K.load, K.require
 
 -- ── the clock a script reads ────────────────────────────────────────────────────────────────────────
 

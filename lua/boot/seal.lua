@@ -16,7 +16,7 @@ K.globals.orcs = K.seal(K.raw.base.setmetatable(K.orcs, {
   end,
 }), "orcs")
 K.empty_real_globals(real_globals)
-K.real_globals = nil
+K.real_globals, K.build_globals, K.empty_real_globals = nil, nil, nil -- what is not needed again
 collectgarbage("restart")
 collectgarbage()
 

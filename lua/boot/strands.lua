@@ -1,8 +1,8 @@
 -- Strands: the coroutines of a task, each of which can sleep on a call of its own. No threads: one runs at a time.
 --
--- A task begins as one strand. When it wants several things at once (std/concurrency.lua) it hands over a group and
--- sleeps until every member of the group, a strand too, has ended: so strands form a tree, and what ends one ends all
--- below it. One step runs each strand that can run; what they then ask of the host leaves together.
+-- A task begins as one strand. When it wants several things at once it hands over a group and sleeps until every member of
+-- the group, a strand too, has ended (boot/groups.lua): so strands form a tree, and what ends one ends all below it. One step
+-- runs each strand that can run; what they then ask of the host leaves together.
 --
 -- Only the loop in here ends a strand, never one that runs. Its coroutines are closed, innermost first; their <close>
 -- variables get CLOSE_S of CPU together and no host; its open calls end in the host too (Drop). No script can catch
@@ -16,13 +16,12 @@ local close, unpack, min, clock = K.raw.coroutine.close, K.raw.table.unpack, K.r
 local HOST, is_task, waiting, resumed = K.HOST, K.tasks, K.waiting, K.resumed
 local failure_of = K.failure_of
 
-local MAX_STRANDS = 10000 -- that have not ended
 local CLOSE_S = 0.1       -- CPU seconds for the <close> variables of what is ended together
 
 local CALL, ACK, JOIN, WAIT = calls.CALL, calls.ACK, 3, 4 -- why a strand yields
 local want, acknowledge, woken, drop, leave = calls.want, calls.acknowledge, calls.woken, calls.drop, calls.leave
 
-local S = {}
+local S = { JOIN = JOIN }
 K.strands = S
 
 -- A strand: {task, co, group, nursery, index,  f, args: what it will run
@@ -32,35 +31,34 @@ K.strands = S
 --            parent, members, left, at, results, winner, failed, closed}
 
 local current                -- the strand that runs
-local alive = 0              -- strands that have not ended
+S.alive = 0                  -- strands that have not ended
 local ready, ready_first, ready_last = {}, 1, 0
 local stuck = {}             -- strands that wait for another strand (S.wait), oldest first
 
 -- ── one strand ──────────────────────────────────────────────────────────────────────────────────────────
 
-local member_ended, join
-
-local function make_ready(strand)
+function S.make_ready(strand)
   ready_last = ready_last + 1
   ready[ready_last] = strand
 end
+local make_ready = S.make_ready
 
 local function proceed(strand, ...)
   current = strand
   local ok, a, b, c, d = resume(strand.co, ...)
   if kill.reason() then return end
   if status(strand.co) == "dead" then
-    strand.ended, alive = true, alive - 1
+    strand.ended, S.alive = true, S.alive - 1
     if not strand.group then return strand.over(strand.task, ok, a, b) end
-    if ok then return member_ended(strand, a, b) end
-    return member_ended(strand, false, a)
+    if ok then return S.member_ended(strand, a, b) end
+    return S.member_ended(strand, false, a)
   end
   if b == CALL then
     return want(strand, c, d, ready_first > ready_last)
   elseif b == ACK then
     return acknowledge(strand, c, d)
   elseif b == JOIN then
-    return join(strand, c)
+    return S.join(strand, c)
   else
     strand.key = c
     stuck[#stuck + 1] = strand
@@ -79,7 +77,7 @@ end
 
 -- Begins a task: main(...) in a strand {task, over}; over(task, …) is told what resume said when it has ended.
 function S.begin(strand, main, ...)
-  alive = alive + 1
+  S.alive = S.alive + 1
   return start(strand, main, ...)
 end
 
@@ -89,45 +87,7 @@ function S.wake(call, final, payload)
   if strand then return proceed(strand, final, payload, call) end
 end
 
--- ── groups ──────────────────────────────────────────────────────────────────────────────────────────────
-
-local function add(group, index, f, args)
-  local strand = {
-    task = group.parent.task, group = group, nursery = group.nursery, index = index, f = f, args = args, prev = group.last,
-  }
-  if group.last then group.last.next = strand else group.members = strand end
-  group.last = strand
-  group.left, alive = group.left + 1, alive + 1
-  make_ready(strand)
-end
-
--- Starts what the group still has to do and may have at a time.
-local function fill(group)
-  while group.at < #group.items and group.left < group.concurrency do
-    local i = group.at + 1
-    group.at = i
-    local item = group.items[i]
-    if group.f then add(group, i, group.f, { item, i, n = 2 }) else add(group, i, item, { group.argument, n = 1 }) end
-  end
-end
-
-local function over(group)
-  local parent = group.parent
-  group.closed, parent.waits = true, nil
-  make_ready(parent)
-end
-
-function join(strand, group)
-  group.parent, group.left, group.at, group.results = strand, 0, 0, {}
-  group.nursery = group.nursery or strand.nursery
-  strand.waits = group
-  if alive + min(group.concurrency, #group.items) > MAX_STRANDS then
-    group.failed = { value = S.too_many() }
-  else
-    fill(group)
-  end
-  if group.left == 0 then return over(group) end
-end
+-- ── the end of a strand ─────────────────────────────────────────────────────────────────────────────────
 
 local function close_one(co) return kill.pass(close(co)) end
 
@@ -150,7 +110,7 @@ local function close_all(strand)
 end
 
 -- Ends these strands and all below them. The first error of a <close> variable, if there was one.
-local function finish(roots)
+function S.finish(roots)
   local doomed, n = roots, #roots
   local i = 1
   while i <= n do
@@ -171,7 +131,7 @@ local function finish(roots)
   calls.shut(true)
   for each = n, 1, -1 do
     local strand = doomed[each]
-    strand.ended, alive = true, alive - 1
+    strand.ended, S.alive = true, S.alive - 1
     drop(strand)
     if strand.co then
       local failed = close_all(strand)
@@ -182,71 +142,6 @@ local function finish(roots)
   calls.shut(false)
   kill.arm_until(deadline)
   return failure
-end
-
-local function stop(group)
-  local roots, n, member = {}, 0, group.members
-  while member do
-    n = n + 1
-    roots[n], member = member, member.next
-  end
-  group.closed, group.members, group.last, group.left = true, nil, nil, 0
-  local failure = finish(roots)
-  if kill.reason() then return end
-  group.failed = group.failed or failure
-  return over(group)
-end
-
-function member_ended(strand, fine, value)
-  local group = strand.group
-  if strand.prev then strand.prev.next = strand.next else group.members = strand.next end
-  if strand.next then strand.next.prev = strand.prev else group.last = strand.prev end
-  group.left = group.left - 1
-  if not fine then
-    if type(value) ~= "table" then value = { value = value, message = value, error_kind = "" } end -- raised by Lua in the handler
-    if not group.collect then
-      group.failed = value
-      return stop(group)
-    end
-    value = {
-      ok = false, error = value.message, error_kind = value.error_kind ~= "" and value.error_kind or "script_error", raised = value.value,
-    }
-  elseif group.collect then
-    value = { ok = true, value = value }
-  end
-  if strand.index then group.results[strand.index] = value end
-  if group.first then
-    group.winner = strand.index
-    return stop(group)
-  end
-  fill(group)
-  if group.left == 0 then return over(group) end
-end
-
--- Runs a group and returns its results, a list by index, and the index of the first to end where `first` says that
--- one is enough. Raises what the first of them raised. Called by a running strand, which sleeps meanwhile.
---   items        what to do: functions, each called with `argument`; or anything, and f(item, index) is called
---   concurrency  how many at a time
-function S.run(group)
-  calls.expect("this cannot wait")
-  yield(HOST, JOIN, group)
-  if group.failed then
-    current.came = group.failed
-    error(group.failed.value, 0)
-  end
-  return group.results, group.winner
-end
-
-function S.too_many()
-  return "orcs: more than " .. MAX_STRANDS .. " functions at a time; orcs.map(list, f, {concurrency = n}) takes any number"
-end
-
--- One more member for a group that runs; false when it has ended.
-function S.spawn(group, f, args)
-  if group.closed or not group.parent then return false end
-  if alive >= MAX_STRANDS then error(S.too_many(), 3) end
-  add(group, nil, f, args)
-  return true
 end
 
 function S.nursery() return current.nursery end
@@ -313,7 +208,7 @@ function S.settle()
 end
 
 -- The host forgets a task: its strand ends, and all below it.
-function S.cancel(strand) finish({ strand }) end
+function S.cancel(strand) S.finish({ strand }) end
 
 -- A killed VM: nothing of it goes on.
 function S.forget()

@@ -5,6 +5,7 @@
 -- No capability: how much may be under way at a time is for the grants of what the functions call.
 
 local K = ...
+K.need("boot/groups.lua")
 local type, error, next, rawget, rawlen, rawequal = K.raw.base.type, K.raw.base.error, K.raw.base.next, K.raw.base.rawget, K.raw.base.rawlen, K.raw.base.rawequal
 local pack, unpack, huge = K.raw.table.pack, K.raw.table.unpack, K.raw.math.huge
 local format = K.raw.string.format

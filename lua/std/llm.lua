@@ -105,7 +105,10 @@ local function ask(prompt, opts, apart)
     if not args then return complete(invalid(message, field)) end
     return complete(call("llm", args, on_events))
   end
-  local one = K.with_fallback(exchange, sent, heard, on_event and function(event) give(running(), on_event, event) end)
+  local one = exchange
+  if sent.fallback ~= nil then
+    one = K.with_fallback(exchange, sent, heard, on_event and function(event) give(running(), on_event, event) end)
+  end
   if sent.response_schema ~= nil then one = K.structured(one, sent.response_schema, resolving) end
   if resolving then return K.resolve(one, prompt, sent, tools, turns and turns // 1) end
   return one(prompt, sent)

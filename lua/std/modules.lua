@@ -16,7 +16,7 @@ local LOADING = {
   end,
 }
 
-function K.globals.require(name)
+function K.require(name)
   expect(name, "string", 1, "require")
   if loaded[name] ~= nil then return loaded[name] end
   if #name > 200 or not find(name, "^[%w_-]+%f[^%w_-]") or find(name, "[^%w_.-]") or find(name, "..", 1, true) or find(name, "%.$") then

@@ -7,6 +7,7 @@
 -- without a run comes back as intents, none of it run. Whatever ends the loop, no call stays unanswered in the session.
 
 local K = ...
+K.need("boot/groups.lua")
 local type, next, rawget = K.raw.base.type, K.raw.base.next, K.raw.base.rawget
 local concat, format, huge = K.raw.table.concat, K.raw.string.format, K.raw.math.huge
 local call, encode, pcall, json_encode, tostring = K.call, K.encode, K.pcall, K.json_encode, K.tostring

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
 from typing import Any
@@ -63,10 +64,9 @@ class Ladder:
         self.name, self.share, self._trail = name, share, trail
         self._grants: dict[str, Grant] = share.grants  # type: ignore[assignment]
         self.holdings = Holdings(name, self._grants)
-        self._flights: dict[str, set[OpenCall]] = {kind: set() for kind in KINDS}
-        self._table: dict[str, Answerer] = {
-            op: self._deny if row.capability else self._answer for op, row in SYSCALLS.items()
-        }
+        self._flights: defaultdict[str, set[OpenCall]] = defaultdict(set)  # kind → calls under way
+        deny, answer = self._deny, self._answer  # one of each for all operations: there may be thousands of VMs
+        self._table: dict[str, Answerer] = {op: deny if row.capability else answer for op, row in SYSCALLS.items()}
         self.denied = 0
         share.audit = trail.told
 

@@ -27,7 +27,6 @@ BOOT = (
     "std/rare.lua",
     "std/data.lua",
     "std/clock.lua",
-    "std/modules.lua",
     "boot/seal.lua",
 )
 
@@ -45,6 +44,7 @@ PARTS = (
     "boot/sort.lua",
     "boot/load.lua",
     "boot/coroutines.lua",
+    "boot/groups.lua",
     "boot/json.lua",
     "std/llm.lua",
     "std/fallback.lua",
@@ -65,6 +65,7 @@ PARTS = (
     "std/checks.lua",
     "std/documents.lua",
     "std/events.lua",
+    "std/modules.lua",
     "std/hooks.lua",
     "std/intents.lua",
     "std/resolve_loop.lua",

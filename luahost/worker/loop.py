@@ -36,8 +36,11 @@ class Prepared:
         self.vm = Stepper(self.outlet.post)
 
 
-def run(sock: socket.socket, prepared: Prepared | None) -> None:
-    """Serves VMs until the host goes away; `prepared` becomes the first of them."""
+def run(sock: socket.socket, prepared: Prepared | None, many: bool) -> None:
+    """Serves VMs until the host goes away; `prepared` becomes the first of them.
+
+    Where `many` will come, the next is booted when a step is answered, not when somebody waits for it.
+    """
     reader = frames.FrameReader(frames.LARGEST)  # the host is trusted
     vms: dict[int, tuple[Stepper, float]] = {}
     guard = CpuGuard()
@@ -47,6 +50,8 @@ def run(sock: socket.socket, prepared: Prepared | None) -> None:
                 stepper, cpu_s = vms[vm]
                 guard.allow(time.process_time(), cpu_s)
                 sock.sendall(frames.frame(frames.STEPPED, vm, stepper.step(payload)))
+                if many and prepared is None:
+                    prepared = Prepared()
             elif kind == frames.OPEN:
                 first = prepared or Prepared()
                 prepared = None

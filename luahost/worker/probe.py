@@ -111,7 +111,7 @@ def _grow() -> int:
     return size
 
 
-def run(sock: socket.socket, prepared: loop.Prepared | None) -> None:
+def run(sock: socket.socket, prepared: loop.Prepared | None, many: bool) -> None:
     """Stands where loop.run stands."""
     if not sock.recv(1):
         return

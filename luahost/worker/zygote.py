@@ -28,7 +28,7 @@ FORK, BURY = 1, 2
 READY, FORKED, BURIED, FAILED = 1, 2, 3, 4  # READY carries confine.Kernel.number()
 
 
-Serve = Callable[[socket.socket, loop.Prepared], None]
+Serve = Callable[[socket.socket, loop.Prepared, bool], None]
 
 
 def _become_worker(fd: int, zygote: int, address_space: int, prepared: loop.Prepared, serve: Serve) -> None:
@@ -38,7 +38,7 @@ def _become_worker(fd: int, zygote: int, address_space: int, prepared: loop.Prep
         confine.drop_descriptors(fd)
         sock = socket.socket(fileno=confine.SOCKET_FD)
         confine.close(zygote, address_space)
-        serve(sock, prepared)
+        serve(sock, prepared, not address_space)  # no limit: any number of VMs may come
         status = 0
     finally:
         os._exit(status)

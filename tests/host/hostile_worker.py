@@ -364,7 +364,7 @@ _encode = msgspec.msgpack.Encoder().encode
 # ── the worker ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-def run(sock: socket.socket, prepared: object) -> None:
+def run(sock: socket.socket, prepared: object, many: bool) -> None:
     """Where loop.run would serve: answers the load, and does what `run` is told."""
     reader = frames.FrameReader(frames.LARGEST)
     while data := sock.recv(1 << 18):

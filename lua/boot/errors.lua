@@ -51,7 +51,7 @@ function K.failure_of(e)
   if kill.reason() or e == "not enough memory" then return e end
   e = K.explain(e, nil, 1)
   local came = K.strands.came()
-  if came and rawequal(came.value, e) then return came end
+  if came and came.message and rawequal(came.value, e) then return came end
   local where = kill.script_position(3)
   -- What Lua raises inside a library function of ours is put down to the line that called it.
   local message = short((gsub(text_of_error(e), "^%?:%-1:", function() return where .. ":" end, 1)))

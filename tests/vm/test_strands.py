@@ -362,6 +362,29 @@ def test_an_error_in_a_close_variable_of_an_ended_strand_is_raised_unless_there_
     assert kept == "first"
 
 
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (
+            "orcs.race{function() orcs.sleep(1) end, function() local x <close> = bad orcs.sleep(5) end}",
+            "script:1: in closing",
+        ),
+        ("local t = {} for i = 1, 10001 do t[i] = i end orcs.map(t, orcs.sleep, {concurrency = 1e5})", "orcs: more than 10000 functions at a time"),
+    ],
+    ids=["close", "too many"],
+)
+def test_a_failure_that_no_strand_raised_ends_the_task_with_its_text(body: str, message: str) -> None:
+    vm = Played()
+    bad = "local bad = setmetatable({}, {__close = function() error('in closing') end})"
+    for wrapped in (body, f"orcs.all{{function() {body} end}}"):
+        failed = vm.play(f"{bad} {wrapped}")
+        assert isinstance(failed, Failed), failed
+        assert failed.kind == b"script_error"
+        assert failed.message.decode().startswith(message)
+        assert failed.where == b"script:1"
+    assert vm.play("return 7") == 7
+
+
 def test_what_is_ended_may_not_call_the_host_nor_wait() -> None:
     body = """
       local function try(f) return setmetatable({}, {__close = function() log[#log + 1] = select(2, pcall(f)) end}) end

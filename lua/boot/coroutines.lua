@@ -11,7 +11,7 @@ local create, resume, yield = K.raw.coroutine.create, K.raw.coroutine.resume, K.
 local status, running, close = K.raw.coroutine.status, K.raw.coroutine.running, K.raw.coroutine.close
 local isyieldable = K.raw.coroutine.isyieldable
 local kill_check, watch, pass_result, failed = K.kill.check, K.kill.watch, K.kill.pass, K.kill.failed
-local dead, KILL = K.kill.dead, K.kill.KILL
+local dead, KILL, look = K.kill.dead, K.kill.KILL, K.look
 
 local HOST, tasks, waiting, resumed = K.HOST, K.tasks, K.waiting, K.resumed
 
@@ -43,6 +43,19 @@ local function guarded_resume(co, ...)
   return pass(co, resume(co, ...))
 end
 
+local LOOK_EVERY = 16 -- coroutines made between two looks at the clock
+local made = 0
+
+-- A coroutine under the hook. Each begins to count anew, so a tree of coroutines that are all short would never meet the clock.
+local function begun(f)
+  made = made + 1
+  if made == LOOK_EVERY then
+    made = 0
+    look()
+  end
+  return watch(create(f))
+end
+
 local lib = K.libs.coroutine or {}
 
 function lib.create(f)
@@ -50,7 +63,7 @@ function lib.create(f)
   if type(f) ~= "function" then
     error("bad argument #1 to 'create' (function expected)", 2)
   end
-  return watch(create(f))
+  return begun(f)
 end
 
 function lib.resume(co, ...)
@@ -87,7 +100,7 @@ function lib.wrap(f)
   if type(f) ~= "function" then
     error("bad argument #1 to 'wrap' (function expected)", 2)
   end
-  local co = watch(create(f))
+  local co = begun(f)
   return function(...)
     if dead[1] or waiting[co] then return unwrap(co, guarded_resume(co, ...)) end
     return pass_wrapped(co, resume(co, ...))

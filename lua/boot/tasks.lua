@@ -9,7 +9,7 @@ local K = ...
 local base, kill, strands, wants = K.raw.base, K.kill, K.strands, K.wants
 local type, error, xpcall, next = base.type, base.error, base.xpcall, base.next
 local rawget, collectgarbage, select = base.rawget, base.collectgarbage, base.select
-local unpack, sub, clock = K.raw.string.unpack, K.raw.string.sub, K.raw.os.clock
+local unpack, sub, clock, max = K.raw.string.unpack, K.raw.string.sub, K.raw.os.clock, K.raw.math.max
 local encode, decode, short, failure_of = K.encode, K.decode, K.short, K.failure_of
 local say, int, bytes = wants.say, wants.int, wants.bytes
 
@@ -18,6 +18,8 @@ local open = 0               -- how many
 local script                 -- what the chunk returned
 local budget_s               -- CPU seconds an activation may use
 local used_s = 0             -- of the current activation
+local counted_s = 0          -- of it, what the last step counted of itself
+local total_s, told_us = 0, 0 -- of the VM's life, and what the host was told of it
 
 -- ── tasks ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -143,12 +145,15 @@ local function killed_by(reason, at)
   strands.forget()
 end
 
--- The one way in. message: verb (1 byte), host clock (8, float seconds), id (8), payload.
-local function step(message)
+-- The one way in. message: verb (1 byte), host clock (8, float seconds), id (8), payload. `took_s`: the CPU that the step
+-- before took in all, messages included, if somebody has a better clock: ours is the process's, which may stand still
+-- while a step is short.
+local function step(message, took_s)
   local verb, now_s, id, at = unpack("<Bdi8", message)
   K.now_s = now_s
   wants.begin_step()
-  local began = clock()
+  local began, late_s = clock(), (took_s or counted_s) - counted_s
+  used_s, total_s = used_s + late_s, total_s + late_s
   if kill.reason() == false then
     if open == 0 then
       used_s = 0
@@ -160,9 +165,11 @@ local function step(message)
   end
   local reason, position = kill.reason()
   if reason then killed_by(reason, position) end
-  local spent = clock() - began
-  used_s = used_s + spent
-  say("\x95\x04", int(spent * 1000000 // 1 | 0), int(collectgarbage("count") * 1024 // 1 | 0), int(K.output_bytes()), int(K.output_dropped()))
+  counted_s = clock() - began
+  used_s, total_s = used_s + counted_s, total_s + counted_s
+  local new_us = max((total_s * 1000000 // 1 | 0) - told_us, 0)
+  told_us = told_us + new_us
+  say("\x95\x04", int(new_us), int(collectgarbage("count") * 1024 // 1 | 0), int(K.output_bytes()), int(K.output_dropped()))
   return wants.end_step()
 end
 

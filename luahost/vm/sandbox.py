@@ -95,10 +95,13 @@ class Sandbox:
     def _fits(self, size: int) -> bool:
         return bool(self._lua.get_memory_used() + 2 * size + 64 * 1024 <= self._lua.get_max_memory())
 
-    def step(self, message: bytes) -> bytes:
-        """One message in, wants out. Raises MemoryError or RuntimeError when the VM broke; it is dead then."""
+    def step(self, message: bytes, took_s: float | None) -> bytes:
+        """One message in, wants out. Raises MemoryError or RuntimeError when the VM broke; it is dead then.
+
+        `took_s`: as in Stepper.step.
+        """
         try:
-            result = self._step(message)
+            result = self._step(message, took_s)
         except lupa.LuaMemoryError as error:
             raise MemoryError(str(error)) from None
         except lupa.LuaError as error:

@@ -24,13 +24,16 @@ class Stepper:
         self._memory_bytes = spec.memory_bytes
         self._sandbox.open(spec.pack(), spec.memory_bytes)
 
-    def step(self, message: bytes) -> bytes:
-        """One message in, encoded wants out. Never raises."""
+    def step(self, message: bytes, took_s: float | None = None) -> bytes:
+        """One message in, encoded wants out. Never raises.
+
+        `took_s`: CPU that the step before took, seconds, if the caller knows better than the VM.
+        """
         if self._dead is None:
             try:
                 if not self._sandbox.has_room_for(len(message)):
                     raise MemoryError
-                return self._sandbox.step(message)
+                return self._sandbox.step(message, took_s)
             except MemoryError:
                 limit = f"the memory limit of {self._memory_bytes / 1048576:.4g} MiB is used up"
                 self._dead = (b"memory", limit)

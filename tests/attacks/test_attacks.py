@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 import trio
-from arena import ALONE, PRELUDE, SECRET, Arena
+from arena import ALONE, PRELUDE, SECRET, Arena, Outcome
 from corpus import CASES, Case
 from trio_tests import Passes
 from vitals import LATE_S
@@ -220,6 +220,19 @@ def test_a_sibling_answers_and_the_event_loop_is_not_late_while_an_attack_runs(a
             break
     assert longest_s < LATE_S, f"the event loop was {longest_s * 1000:.0f} ms late"
     assert answers > 0
+
+
+@pytest.mark.parametrize("isolation", ["vm", "shared"])
+def test_a_script_that_only_calls_the_host_is_ended_by_its_vm_s_own_limit(arena: Arena, isolation: str) -> None:
+    """Each of its steps is shorter than a tick of the process's clock."""
+
+    async def fight() -> Outcome:
+        limits = Limits(cpu_s=0.1, isolation=isolation)
+        with trio.fail_after(30):
+            return await arena.fight("while true do pcall(orcs.caps) end", "calls.lua", limits)
+
+    outcome = arena.call(fight)
+    assert (outcome.verdict, outcome.how) == ("KILLED", "in-VM kill"), str(outcome)
 
 
 def test_a_worker_that_is_killed_from_outside_is_reported_as_lost(arena: Arena) -> None:

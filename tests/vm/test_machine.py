@@ -595,6 +595,34 @@ def test_any_bytes_are_answered_or_the_vm_is_declared_broken(steps: list[bytes])
         assert all(isinstance(want, Call | Ack | Done | Failed | Drop | More) for want in answer[:-1])
 
 
+def test_cpu_that_the_vm_s_own_clock_did_not_see_is_counted_when_the_worker_tells_of_it() -> None:
+    vm = Vm(cpu_s=0.5)
+    vm.load("return function() while true do pcall(orcs.now) end end")
+    [want, *_] = protocol.decode_wants(vm.machine.step(protocol.start(1, "run", None, 0.0)))
+    told_us = 0
+    for _ in range(1000):
+        if not isinstance(want, Call):
+            break
+        reply = protocol.reply(want.id, protocol.encode(1.0), 0.0)
+        [want, *_, stats] = protocol.decode_wants(vm.machine.step(reply, took_s=0.01))
+        told_us += stats.cpu_us
+    assert isinstance(want, Failed)
+    assert want.kind == b"cpu"
+    assert 500_000 <= told_us < 5_000_000  # 50 steps, and up to 1000 instructions until the hook
+
+
+@pytest.mark.parametrize(
+    "begin", ["coroutine.wrap(tree)(n - 1)", "coroutine.resume(coroutine.create(tree), n - 1)"]
+)
+def test_a_tree_of_coroutines_too_short_for_the_hook_meets_the_clock(begin: str) -> None:
+    tree = f"local function tree(n) if n > 0 then for i = 1, 6 do {begin} end end end"
+    vm = Vm(cpu_s=0.02)
+    failed = vm.load(f"{tree} tree(8)")
+    assert isinstance(failed, Failed)
+    assert failed.kind == b"cpu"
+    assert vm.stats.cpu_us < 300_000  # all of it takes ten times as long
+
+
 def test_a_killed_machine_answers_every_message_with_the_reason() -> None:
     vm = Vm()
     vm.machine.kill("enough")

@@ -369,7 +369,10 @@ def test_an_error_in_a_close_variable_of_an_ended_strand_is_raised_unless_there_
             "orcs.race{function() orcs.sleep(1) end, function() local x <close> = bad orcs.sleep(5) end}",
             "script:1: in closing",
         ),
-        ("local t = {} for i = 1, 10001 do t[i] = i end orcs.map(t, orcs.sleep, {concurrency = 1e5})", "orcs: more than 10000 functions at a time"),
+        (
+            "local t = {} for i = 1, 10001 do t[i] = i end orcs.map(t, orcs.sleep, {concurrency = 1e5})",
+            "orcs: more than 10000 functions at a time",
+        ),
     ],
     ids=["close", "too many"],
 )

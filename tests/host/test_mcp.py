@@ -116,6 +116,8 @@ def over_http() -> Iterator[str]:
         process.wait()
 
 
+# The package leaves what it was reading, when it is told to end, to the collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @in_trio
 async def test_a_server_is_spoken_to_over_http_too(over_http: str) -> None:
     async with Host(Config(mcp={"web": McpServer(url=over_http)})) as host:

@@ -24,6 +24,7 @@ from luahost.ops import results
 from luahost.ops.approval import must_ask
 from luahost.ops.results import Result, as_text
 from luahost.ops.world import Emit, Planned, Share
+from luahost.room import Part
 
 ABSENT = constraints.ABSENT["http"]
 MAX_HEADERS = 100
@@ -152,12 +153,20 @@ async def request(
     permit: Permit[HttpAction], planned: HttpPlan, args: HttpArgs, share: Share, emit: Emit | None
 ) -> Result:
     """{ok, status, headers, all_headers, body, url, redirects}; ok for any status that a server answered."""
+    with share.room.part() as part:
+        answer = await _request(permit, planned, share, part)
+        await share.caught_up()  # what was brought goes on to the script before there is room for more
+        await share.turn()
+        return answer
+
+
+async def _request(permit: Permit[HttpAction], planned: HttpPlan, share: Share, part: Part) -> Result:
     held, action = _Held(permit, planned), permit.action
     headers, body, hops = dict(planned.headers), planned.body, 0
     try:
         with trio.fail_after(held.timeout_s):
             while True:
-                answer = await _once(permit, action, headers, body, held, share)
+                answer = await _once(permit, action, headers, body, held, share, part)
                 onward = _redirect(answer, action) if hops < held.redirects else None
                 if onward is None:
                     return {"ok": True, **answer, "url": f"{action.origin}{action.target}", "redirects": hops}
@@ -187,6 +196,7 @@ async def _once(  # noqa: PLR0917 - one request
     body: bytes | None,
     held: _Held,
     share: Share,
+    part: Part,
 ) -> Result:
     client = await share.world.client()
     async with client.open(
@@ -205,6 +215,8 @@ async def _once(  # noqa: PLR0917 - one request
             content += piece
             if len(content) > held.response_bytes:
                 raise WorldError(f"the answer is larger than {held.response_bytes} bytes", kind="too_large")
+            if not part.take(len(piece)):
+                raise WorldError(part.refusal, kind="too_large")
         repeated: dict[str, list[str]] = {}
         for name, value in answer.all_headers:
             repeated.setdefault(name, []).append(value)

@@ -26,11 +26,18 @@ from luahost.ops.llm.providers import Provider
 from luahost.ops.mcp.servers import McpServers
 from luahost.ops.sessions.store import Store
 from luahost.pace import Pace, settled
+from luahost.room import Room
 from luahost.transport.settings import TransportSettings
 from luahost.values import Limits
 
 if TYPE_CHECKING:
     from luahost.transport.client import Client
+
+READS = 4
+"""Files that one VM reads at a time: the threads of the host are for all, and what is read waits in its memory."""
+
+ROOM_BYTES = 64 * 1024 * 1024
+"""What the calls of a VM may hold in the host together, if its heap is not larger."""
 
 
 class World:
@@ -112,9 +119,12 @@ class Share:
         self.board = Board()
         self.looking = trio.Lock()  # at the board
         self.searching = trio.Lock()  # through files
+        self.reading = trio.CapacityLimiter(READS)
+        self.room = Room(max((limits or Limits()).memory_bytes, ROOM_BYTES))  # for what calls under way bring
         self.approvals = Approvals(world.approver, world.approval_timeout_s)
         self.ceiling: dict[str, Grant] = {}  # what may be asked for, at most
         self.audit: Callable[..., None] = lambda **fields: None  # one decision; set with the bridge
+        self.caught_up: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint  # the VM, with what it was sent
         self.turn = partial(world.pace.turn, self.owner)  # comes when there is time for something short
         self.depth = 0  # of a root; its children are at 1
         self.program: Program  # the VM itself, and through it those below; set when it is made

@@ -60,7 +60,7 @@ class Vm:
         self.sessions = Sessions(share.sessions)
         self._children: Children[Vm] = Children(Tree() if parent is None else parent._children.tree)
         self._home, self._port, self._share = home, port, share
-        share.depth = self.depth
+        share.depth, share.caught_up = self.depth, port.caught_up
         share.program, share.tickets = self, Tickets(home.nursery, limits.value_bytes)
         self._ladder = Ladder(name, share, Trail(home.journal, name, home.world.now_s))
         self._bridge = Bridge(self._ladder, port, home.nursery)

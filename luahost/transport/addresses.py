@@ -10,11 +10,18 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from collections.abc import Hashable
 from contextlib import suppress
+from typing import Any
 
 import trio
 
+from luahost.transport.queue import Places
+
 STAGGER_S = 0.25
+
+LOOKUPS = 24
+"""Names looked up at a time: more than half of the threads that trio has for all that blocks."""
 
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
@@ -55,13 +62,56 @@ def refuse_literal(host: str) -> None:
             raise AddressRefused(host)
 
 
-async def resolve(host: str, port: int, *, may_be_private: bool) -> list[tuple[int, str]]:
+class Lookups:
+    """Names being looked up: a thread each, which nothing ends before the system's resolver does.
+
+    So many at a time, and owners take turns: a script that asks for a thousand slow names takes neither the threads
+    that files are read in nor the place of another's lookup.
+    """
+
+    def __init__(self) -> None:
+        self._places = Places(LOOKUPS)
+
+    async def addresses(self, host: str, port: int, owner: Hashable) -> list[tuple[Any, ...]]:
+        """What getaddrinfo says; its OSError. Who is cancelled leaves the lookup, and its place, to its end."""
+        try:
+            return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+        except OSError:
+            pass  # no address but a name
+        await self._places.acquire(owner)
+        lookup = _Lookup()
+        trio.lowlevel.spawn_system_task(self._look_up, host, port, owner, lookup)
+        await lookup.done.wait()
+        if lookup.error is not None:
+            raise lookup.error
+        return lookup.found
+
+    async def _look_up(self, host: str, port: int, owner: Hashable, lookup: _Lookup) -> None:
+        try:
+            lookup.found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except Exception as error:  # a name of no form raises what it likes, and this task is nobody's
+            lookup.error = error if isinstance(error, OSError) else socket.gaierror(socket.EAI_NONAME, str(error))
+        finally:
+            self._places.release(owner)
+            lookup.done.set()
+
+
+class _Lookup:
+    def __init__(self) -> None:
+        self.done = trio.Event()
+        self.found: list[tuple[Any, ...]] = []
+        self.error: OSError | None = None
+
+
+async def resolve(
+    host: str, port: int, *, may_be_private: bool, lookups: Lookups, owner: Hashable = None
+) -> list[tuple[int, str]]:
     """(family, address) of every address of the host, in the order to try them.
 
     AddressRefused when one of them is not public and the host was not named for that; OSError (gaierror) when
     there is none.
     """
-    found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    found = await lookups.addresses(host, port, owner)
     addresses = list(dict.fromkeys((int(family), str(sockaddr[0])) for family, _, _, _, sockaddr in found))
     if not may_be_private and not all(is_public(address) for _, address in addresses):
         raise AddressRefused(host)

@@ -118,6 +118,7 @@ class Transport(httpx.AsyncBaseTransport):
         self._context, self._proxy = context, proxy
         self._pace = Pace() if pace is None else pace
         self._places = Places(max_connections)
+        self._lookups = addresses.Lookups()
         self._idle = Idle()
         self.busy: set[Connection] = set()
 
@@ -259,24 +260,26 @@ class Transport(httpx.AsyncBaseTransport):
             self._idle.close_oldest()
         with trio.move_on_after(asked.timeouts.connect):
             try:
-                return await self._open(asked.key)
+                return await self._open(asked.key, asked.owner)
             except addresses.AddressRefused as error:
                 raise httpx.ConnectError(str(error)) from error
             except (OSError, trio.BrokenResourceError) as error:
                 raise httpx.ConnectError(f"no connection: {error}") from error
         raise httpx.ConnectTimeout("connecting took too long")
 
-    async def _open(self, key: Key) -> Connection:
+    async def _open(self, key: Key, owner: Hashable) -> Connection:
         host = key.host.decode("ascii")
         proxied = self._proxy is not None and proxy.is_proxied(host)
         if self._proxy is not None and proxied:
             if not key.may_be_private:
                 addresses.refuse_literal(host)
             port = proxy.port_of(self._proxy)
-            found = await addresses.resolve(self._proxy.host, port, may_be_private=True)
+            name, may_be_private = self._proxy.host, True
         else:
-            port = key.port
-            found = await addresses.resolve(host, port, may_be_private=key.may_be_private)
+            name, port, may_be_private = host, key.port, key.may_be_private
+        found = await addresses.resolve(
+            name, port, may_be_private=may_be_private, lookups=self._lookups, owner=owner
+        )
         tcp = await addresses.connect(found, port)
         try:
             stream: trio.abc.Stream = tcp

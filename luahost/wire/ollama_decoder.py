@@ -230,4 +230,4 @@ class Decoder(Endings):
 
 
 def _count(value: int | None) -> int | None:
-    return value if value is not None and value >= 0 else None
+    return value if value is not None and 0 <= value < 1e15 else None

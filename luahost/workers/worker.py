@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 RECV_BYTES = 1 << 16
 IDLE_CPU_S = 0.3
 GAVE_WAY_NICE = 15
+MUCH_BYTES = 1 << 20
+"""Who has something large for a VM waits until its worker has taken what was sent before, but for so much."""
 UNSENT_BYTES = 1 << 24
 """What may wait for a worker that does not read is what its VMs could hold, and this."""
 
@@ -62,6 +64,11 @@ class Port:
             self.steps_open += 1
             self.worker.write(frames.frame(frames.STEP, self.vm, message))
 
+    async def caught_up(self) -> None:
+        """Until little of what was sent still waits for the worker, or nobody waits for anything any more."""
+        while self.lost is None and self.worker.is_behind:
+            await self.worker.took_some.wait()
+
     def fail(self, error: LuahostError) -> None:
         if self.lost is None:
             self.lost = error
@@ -86,6 +93,7 @@ class Worker:
         self._reader = frames.FrameReader(limits.value_bytes + frames.FRAME_SPARE)
         self._unsent = bytearray()
         self._writable = trio.Event()
+        self.took_some = trio.Event()  # replaced each time it is set
         self._end: LuahostError | None = None
         self._ended_by: Port | None = None
 
@@ -120,6 +128,11 @@ class Worker:
             self.kill(Exhausted("more answers wait for the VM than its memory holds", limit="memory_bytes"))
             self._unsent.clear()
         self._writable.set()
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether much of what was sent still waits for it."""
+        return self.alive and len(self._unsent) > MUCH_BYTES
 
     def _room(self) -> int:
         return sum(port.limits.memory_bytes for port in self.ports.values()) + UNSENT_BYTES
@@ -267,6 +280,12 @@ class Worker:
             del self._unsent[:sent]
             if not self._unsent:
                 self._writable = trio.Event()
+            if len(self._unsent) <= MUCH_BYTES:
+                self._tell_it_took()
+
+    def _tell_it_took(self) -> None:
+        self.took_some.set()
+        self.took_some = trio.Event()
 
     async def _bury(self) -> None:
         self.kill(HostFault("the worker ended", kind="worker_lost"))
@@ -283,6 +302,7 @@ class Worker:
                 else end
             )
         self.ports.clear()
+        self._tell_it_took()
         self.gone.set()
 
 

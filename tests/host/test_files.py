@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from trio_tests import in_trio
 
-from luahost import Grant, Host, Source
+from luahost import Grant, Host, Limits, Source
 from luahost.ops.files.beneath import Beneath, Leaves
 
 CALL = "local args = ... return function(a) return orcs[a[1]](a[2], a[3]) end"
@@ -247,6 +247,21 @@ async def test_reads_that_come_together_do_not_share_the_last_bytes(root: Path) 
             vm = await host.load(Source(script), grants=[grant])
             assert await vm.run() == told
             assert grant.usage()["bytes"] <= most
+
+
+@in_trio
+async def test_files_that_together_are_larger_than_the_heap_are_read_one_after_the_other(root: Path) -> None:
+    for n in range(40):
+        (root / f"f{n}").write_bytes(b"x" * (1 << 20))
+    script = (
+        "return function() local names = {} for n = 0, 39 do names[n + 1] = 'f' .. n end local size = 0\n"
+        "for _, each in ipairs(orcs.map(names, function(n) return #orcs.read(n).content end, { concurrency = 40 })) do\n"
+        "size = size + each end return size end"
+    )
+    async with Host() as host:
+        small = Limits(memory_bytes=8 << 20, value_bytes=2 << 20)
+        vm = await host.load(Source(script), grants=[Grant("fs.read", roots=[str(root)])], limits=small)
+        assert await vm.run() == 40 << 20
 
 
 @in_trio

@@ -265,6 +265,30 @@ async def test_an_answer_without_end_meets_a_cap_or_the_time() -> None:
 
 
 @in_trio
+async def test_answers_under_way_together_are_not_larger_than_what_a_vm_may_hold() -> None:
+    def endless(conn: Conn) -> None:
+        request = conn.read_request()
+        if request is not None and request.path == "/whole":
+            conn.respond(200, body=b"x" * (7 << 20))
+        elif request is not None:
+            conn.send(b"HTTP/1.1 200 OK\r\nContent-Length: 8000000\r\n\r\n" + b"x" * (7 << 20))
+            conn.wait(60)
+
+    script = (
+        "return function(a) local all = {} for n = 1, a.many do all[n] = function()\n"
+        "local r = orcs.http('GET', a.url) if not r.ok then error(r.error, 0) end return #r.body end end\n"
+        "local ok, told = pcall(orcs.all, all) return ok and #told or told end"
+    )
+    with FaultServer(endless) as server:
+        async with Host() as host:
+            vm = await host.load(Source(script), grants=[local(server)])
+            told = await vm.run({"url": f"{server.url}/", "many": 12})
+            assert "hold more than 67108864 bytes; make fewer at a time" in told
+            for _ in range(2):
+                assert await vm.run({"url": f"{server.url}/whole", "many": 5}) == 5, "room is given back"
+
+
+@in_trio
 async def test_wrong_options_name_their_field() -> None:
     async with Host() as host:
         for call, kind, field in (

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
 from servers import (
+    Conn,
     FaultServer,
     cut_midstream,
     drip_sse,
@@ -650,6 +652,28 @@ async def test_ping_says_reachable_authorized_and_never_ok_for_a_refusal() -> No
                 answer = await vm.run()
             assert (answer["ok"], answer["reachable"], answer["authorized"], answer["status"]) == expected
             assert answer["latency_ms"] > 0
+
+
+@in_trio
+async def test_answers_and_images_under_way_are_not_larger_than_what_a_vm_may_hold(tmp_path: Path) -> None:
+    def endless(conn: Conn) -> None:
+        if conn.read_request() is not None:
+            conn.send(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 9999999\r\n\r\n")
+            conn.send(b'{"x": "' + b"x" * (9 << 20))
+            conn.wait(60)
+
+    script = (
+        "return function() local all, images = {}, {} for n = 1, 14 do images[n] = { path = 'a.png' }\n"
+        "all[n] = function() local r = orcs.llm('x', { max_retries = 0 }) error(r.error, 0) end end\n"
+        "local _, told = pcall(orcs.all, all) return { told, orcs.llm('x', { images = images }).error } end"
+    )
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"x" * (5_000_000))
+    with FaultServer(endless) as server:
+        async with Host(config_for(server.url)) as host:
+            held = [Grant.llm(), Grant("fs.read", roots=[str(tmp_path)])]
+            vm = await host.load(Source(script.replace("a.png", str(tmp_path / "a.png"))), grants=held)
+            for told in await vm.run():
+                assert "hold more than 67108864 bytes; make fewer at a time" in told
 
 
 @in_trio

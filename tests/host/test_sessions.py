@@ -13,6 +13,7 @@ from luahost import ConfigError, Grant, Host, Source
 from luahost.ops.sessions.store import Store
 from luahost.ops.sessions.turns import mended
 from luahost.testing import EchoModel
+from luahost.wire.events import Usage
 from luahost.wire.messages import Message, TextBlock, ToolResultBlock, ToolUseBlock, tool_uses
 
 UPSTREAM = json.dumps(
@@ -36,6 +37,17 @@ UPSTREAM = json.dumps(
         "sess-2": [],
     }
 )
+
+
+def test_what_a_lying_server_counts_does_not_keep_the_dump_from_loading() -> None:
+    store = Store()
+    for _ in range(20):
+        usage = Usage(input=10**15 - 1, output=10**15 - 1, cost_usd=10.0**15 - 1)
+        store.commit(store.get("s"), None, [Message("user", "a"), Message("assistant", "b")], usage)
+        with store.turn_of(session := store.get("s")):
+            store.commit(session, None, [Message("user", "a"), Message("assistant", "b")], usage)
+    dump = store.dump(full=True)
+    assert Store().load(dump) == 1 and json.loads(dump)["sessions"]["s"]["usage"]["input"] == 1 << 53
 
 
 @in_trio

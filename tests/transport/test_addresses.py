@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from trio_tests import in_trio
 from luahost.errors import WorldError
 from luahost.gate.hosts import Origin
 from luahost.transport import addresses
-from luahost.transport.addresses import AddressRefused, connect, is_public, resolve
+from luahost.transport.addresses import LOOKUPS, AddressRefused, Lookups, connect, is_public, resolve
 
 PUBLIC = [
     "1.1.1.1",
@@ -128,10 +129,10 @@ async def test_one_private_address_among_public_ones_refuses_the_host() -> None:
     for found in (["10.0.0.1"], ["1.1.1.1", "10.0.0.1"], ["2606:4700::1111", "::ffff:127.0.0.1"], ["fe80::1"]):
         with resolving(found):
             with pytest.raises(AddressRefused):
-                await resolve("a.example", 443, may_be_private=False)
-            assert len(await resolve("a.example", 443, may_be_private=True)) == len(found)
+                await resolve("a.example", 443, may_be_private=False, lookups=Lookups())
+            assert len(await resolve("a.example", 443, may_be_private=True, lookups=Lookups())) == len(found)
     with resolving(["1.1.1.1", "2606:4700::1111"]):
-        assert await resolve("a.example", 443, may_be_private=False) == [
+        assert await resolve("a.example", 443, may_be_private=False, lookups=Lookups()) == [
             (socket.AF_INET, "1.1.1.1"),
             (socket.AF_INET6, "2606:4700::1111"),
         ]
@@ -151,7 +152,7 @@ def test_the_resolvers_order_is_kept_but_the_families_take_turns_at_the_start(fo
     @in_trio
     async def case() -> None:
         with resolving(found):
-            got = await resolve("a.example", 443, may_be_private=False)
+            got = await resolve("a.example", 443, may_be_private=False, lookups=Lookups())
             assert " ".join(address for _, address in got) == order
 
     case()
@@ -162,7 +163,7 @@ async def test_a_literal_is_judged_without_a_resolver() -> None:
     with resolving(OSError("asked")) as resolver:
         for literal in ("127.0.0.1", "169.254.169.254", "::1", "fd00:ec2::254"):
             with pytest.raises(AddressRefused):
-                await resolve(literal, 80, may_be_private=False)
+                await resolve(literal, 80, may_be_private=False, lookups=Lookups())
         assert resolver.asked == []
 
 
@@ -244,6 +245,43 @@ async def test_a_resolver_that_never_answers_is_a_connect_timeout() -> None:
                 pass
         assert 0.04 < time.perf_counter() - began < 0.5
     assert (caught.value.kind, caught.value.phase) == ("timeout", "connect")
+
+
+@in_trio
+async def test_slow_names_of_one_owner_take_neither_every_thread_nor_anothers_lookup(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real, going_on, asked = socket.getaddrinfo, threading.Event(), []
+
+    def slow(host: Any, *more: Any, **named: Any) -> Any:
+        if b".slow" not in (host if isinstance(host, bytes) else str(host).encode()):
+            return real(host, *more, **named)
+        if named.get("flags") or (len(more) > 4 and more[4]):  # only whether it is an address
+            raise socket.gaierror(socket.EAI_NONAME, "a name")
+        asked.append(host)
+        going_on.wait(30)
+        return [_entry("127.0.0.1", 80)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    lookups = Lookups()
+
+    async def ask(number: int) -> None:
+        await resolve(f"{number}.slow.test", 80, may_be_private=True, lookups=lookups, owner="greedy")
+
+    async with trio.open_nursery() as nursery:
+        with trio.move_on_after(0.2):  # given up, and still under way
+            async with trio.open_nursery() as given_up:
+                for number in range(30):
+                    given_up.start_soon(ask, number)
+        for number in range(30, 100):
+            nursery.start_soon(ask, number)
+        await trio.testing.wait_all_tasks_blocked()
+        with trio.fail_after(10):
+            assert await trio.to_thread.run_sync(int) == 0, "a thread is free for a file"
+            found = await resolve("localhost", 80, may_be_private=True, lookups=lookups, owner="other")
+            assert any(address == "127.0.0.1" for _, address in found)
+        assert len(asked) < LOOKUPS
+        going_on.set()
 
 
 # ── connecting ──────────────────────────────────────────────────────────────────────────────────────────────

@@ -360,7 +360,8 @@ def test_length_hands_out_whole_calls_and_reasoning_alone_is_kept_for_nobody() -
 def test_u14_usage_says_only_what_was_said() -> None:
     assert Usage(output=4) in decode(TEXT, done(eval_count=4))
     assert not [e for e in decode(TEXT, done()) if isinstance(e, Usage)]
-    assert not [e for e in decode(TEXT, done(prompt_eval_count=-1, eval_count="x")) if isinstance(e, Usage)]
+    for odd in (-1, "x", 1 << 63, 10**15):
+        assert not [e for e in decode(TEXT, done(prompt_eval_count=odd, eval_count=odd)) if isinstance(e, Usage)]
 
 
 def test_one_field_of_an_odd_type_does_not_lose_the_line() -> None:

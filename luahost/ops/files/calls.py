@@ -110,11 +110,14 @@ async def read(permit: FilePermit, planned: Planned, args: PathArgs, share: Shar
         with reach.spot() as spot:
             return whole(permit, spot)
 
-    content = await in_thread(act)
-    if not isinstance(content, bytes):
-        return content
-    settle(permit, len(content))
-    return {"ok": True, "content": as_text(content), "size": len(content)}
+    async with share.reading:
+        content = await in_thread(act)
+        if not isinstance(content, bytes):
+            return content
+        settle(permit, len(content))
+        await share.caught_up()  # what was read goes on to the script before more is
+        await share.turn()
+        return {"ok": True, "content": as_text(content), "size": len(content)}
 
 
 def whole(permit: FilePermit, spot: Spot) -> bytes:

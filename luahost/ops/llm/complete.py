@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from luahost.errors import Exhausted
+from luahost.errors import Exhausted, WorldError
 from luahost.gate.ledger import Shortage
 from luahost.gate.permits import LlmAction, Permit
 from luahost.ops import results
@@ -24,6 +24,8 @@ from luahost.ops.results import Result
 from luahost.ops.sessions.session import Session
 from luahost.ops.sessions.turns import mended
 from luahost.ops.world import Emit, Piece, Share
+from luahost.room import Part
+from luahost.wire.decoder import Around
 from luahost.wire.events import End, Event, Failure, Retry, Start, Text, Usage
 from luahost.wire.messages import (
     Block,
@@ -52,7 +54,14 @@ async def complete(
     permit: Permit[LlmAction], planned: Plan, args: LlmArgs, share: Share, emit: Emit | None
 ) -> Result:
     """One turn. The result is a value whatever happens."""
-    images = await pictures.blocks(args.opts.images or (), permit.also, share)
+    with share.room.part() as part:
+        return await _complete(permit, planned, args, share, emit, part)
+
+
+async def _complete(  # noqa: PLR0917 - an act, and what it may hold
+    permit: Permit[LlmAction], planned: Plan, args: LlmArgs, share: Share, emit: Emit | None, part: Part
+) -> Result:
+    images = await pictures.blocks(args.opts.images or (), permit.also, share, part)
     if not planned.missing_key:
         # The first takes long and cannot be cut short: no session is busy meanwhile.
         await share.world.client(planned.provider)
@@ -68,7 +77,7 @@ async def complete(
         permit.release()
         return {**(problem or {}), "session_id": session.id}
     with share.sessions.turn_of(session, keep=not args.throwaway):
-        return await _Turn(permit, planned, args, share, emit, session, turn).run()
+        return await _Turn(permit, planned, args, share, emit, session, turn, part).run()
 
 
 def _problem(planned: Plan, share: Share, session: Session, turn: Message | Result) -> Result | None:
@@ -119,10 +128,11 @@ class _Turn:
         emit: Emit | None,
         session: Session,
         user: Message,
+        part: Part,
     ) -> None:
         assert permit.action.model is not None, "completions have one"
         self._permit, self._planned, self._args, self._share = permit, planned, args, share
-        self._emit, self._session, self._user = emit, session, user
+        self._emit, self._session, self._user, self._part = emit, session, user, part
         self._model: str = permit.action.model
         self._secret = planned.key if args.opts.api_key is None else None
         self._system = args.opts.system_prompt if args.opts.system_prompt is not None else session.system
@@ -183,6 +193,8 @@ class _Turn:
         heard = self._heard
         unheard = heard.first_s is None
         size = heard.take(event)
+        if self._permit.action.streams and not self._part.take(size):
+            raise WorldError(self._part.refusal, kind="too_large")
         if self._permit.action.streams:  # a whole answer is paid for when it comes: nothing is saved by a cut
             if size:
                 self._over = self._meter.add(size)
@@ -239,7 +251,8 @@ class _Turn:
         from luahost.transport.attempts import Attempts, Target
 
         def decoder(answer: Answer) -> Decoder:
-            return exchange.decoder(status=answer.status, headers=answer.headers, now_s=world.now_s())
+            made = exchange.decoder(status=answer.status, headers=answer.headers, now_s=world.now_s())
+            return made if self._permit.action.streams else _Kept(made, self._part)
 
         target = Target(
             origin=self._permit.action.origin,
@@ -310,6 +323,19 @@ class _Turn:
         if heard.images:
             result["images"] = [picture(block) for block in heard.images]
         return result
+
+
+class _Kept(Around):
+    """The decoder of an answer that is kept until it is whole; it takes room. WorldError without any."""
+
+    def __init__(self, decoder: Decoder, part: Part) -> None:
+        super().__init__(decoder)
+        self._part = part
+
+    def feed(self, data: bytes) -> list[Event]:
+        if not self._part.take(len(data)):
+            raise WorldError(self._part.refusal, kind="too_large")
+        return super().feed(data)
 
 
 def _billed(reached: bool, used: bool, failure: Failure) -> str:

@@ -20,6 +20,7 @@ from luahost.ops.files import calls as files
 from luahost.ops.files import reach
 from luahost.ops.results import Result
 from luahost.ops.world import Share
+from luahost.room import Part
 from luahost.wire.messages import ImageBlock
 
 MAX_IMAGES = 20
@@ -63,7 +64,7 @@ def problems(pictures: Sequence[Picture]) -> Iterator[Result]:
 
 
 async def blocks(
-    pictures: Sequence[Picture], permits: Sequence[Permit[Any]], share: Share
+    pictures: Sequence[Picture], permits: Sequence[Permit[Any]], share: Share, part: Part
 ) -> list[ImageBlock] | Result:
     """The images as they go into the user's turn; or why one of them cannot. `permits`: of the files, in order."""
     made: list[ImageBlock] = []
@@ -75,6 +76,8 @@ async def blocks(
             content = await _read(next(of_files), share)
             if isinstance(content, dict):
                 return content
+            if not part.take(len(content)):
+                return results.error("too_large", f"{field}: {part.refusal}")
             block = _of_bytes(picture, content, f"{field}.path")
         if isinstance(block, dict):
             return block
@@ -89,7 +92,8 @@ async def _read(permit: Permit[Any], share: Share) -> bytes | Result:
         with place.spot() as spot:
             return files.whole(permit, spot)
 
-    content = await reach.in_thread(act)
+    async with share.reading:
+        content = await reach.in_thread(act)
     if isinstance(content, bytes):
         files.settle(permit, len(content))
     return content

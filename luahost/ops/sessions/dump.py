@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from luahost.errors import ConfigError
-from luahost.ops.sessions.session import Session
+from luahost.ops.sessions.session import MAX_COUNT, Session
 from luahost.ops.sessions.turns import PORTION_BYTES, PORTION_NODE, mended
 from luahost.parts import Parts
 from luahost.values import MAX_DEPTH, deeper_than
@@ -31,7 +31,6 @@ MAX_SESSIONS = 10_000
 ID_CHARACTERS = 200
 MAX_BLOCKS = 20_000
 """Of messages and blocks in one session; its cost says nearly the same once it is read."""
-MAX_COUNT = 1 << 53
 VERSION = 1
 
 _ID = re.compile(rf"[^\x00-\x1f\x7f]{{1,{ID_CHARACTERS}}}")

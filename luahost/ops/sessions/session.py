@@ -23,6 +23,10 @@ SESSION_BYTES = 1024
 """What a session takes beside its messages."""
 
 
+MAX_COUNT = 1 << 53
+"""Of tokens, in a session's sums: beyond it a server lies, and Lua's numbers and JSON's are no longer whole."""
+
+
 class Session:
     """`messages` holds whole turns only; `busy` while a turn is under way; `usage` sums what servers counted.
 
@@ -183,13 +187,13 @@ def _exchanged(usage: Usage | None) -> int | None:
 
 
 def total(one: Usage | None, other: Usage) -> Usage:
-    """The sum; what neither said stays unsaid."""
+    """The sum, which is never more than a dump may say; what neither said stays unsaid."""
     if one is None:
-        return other
+        one = Usage()
     sums = {}
     for name in Usage.__struct_fields__:
         said = [value for value in (getattr(one, name), getattr(other, name)) if value is not None]
-        sums[name] = sum(said) if said else None
+        sums[name] = min(sum(said), MAX_COUNT) if said else None
     return Usage(**sums)
 
 

@@ -39,7 +39,7 @@ class OpenCall:
         self._waiting_bytes = 0
         self._unacked = False
         self._go_on = True
-        self._changed = trio.Event()
+        self._acknowledged = trio.lowlevel.ParkingLot()
 
     @cached_property
     def args_sha256(self) -> str:
@@ -67,7 +67,7 @@ class OpenCall:
         if not isinstance(piece, str) and piece["type"] == "retry":
             await self.drain()  # a script that wants no further attempt says so before there is one
         while self._go_on and self._unacked and self._waiting_bytes > STREAM_AHEAD_BYTES:
-            await self._changed.wait()
+            await self._acknowledged.park()
             self._flush()
         return self._go_on
 
@@ -75,19 +75,18 @@ class OpenCall:
         """Until the script has taken everything."""
         self._flush()
         while self._unacked:
-            await self._changed.wait()
+            await self._acknowledged.park()
             self._flush()
 
     async def taken(self) -> None:
         """Until the batch that is with the script is acknowledged."""
         while self._unacked:
-            await self._changed.wait()
+            await self._acknowledged.park()
 
     def acked(self, go_on: bool) -> None:
         self._unacked = False
         self._go_on = self._go_on and go_on
-        self._changed.set()
-        self._changed = trio.Event()
+        self._acknowledged.unpark_all()
 
     def _flush(self) -> None:
         if self._waiting and self._go_on and not self._unacked:

@@ -17,6 +17,7 @@ from typing import Any
 import trio
 
 from luahost.transport.queue import Places
+from luahost.transport.tcp import Tcp
 
 STAGGER_S = 0.25
 
@@ -123,11 +124,11 @@ async def resolve(
     return addresses
 
 
-async def connect(addresses: list[tuple[int, str]], port: int) -> trio.SocketStream:
+async def connect(addresses: list[tuple[int, str]], port: int) -> Tcp:
     """A TCP connection to the first of the addresses that answers; the last OSError when none does."""
     if len(addresses) == 1:
         return await _connect_one(*addresses[0], port)
-    connected: list[trio.SocketStream] = []
+    connected: list[Tcp] = []
     errors: list[OSError] = []
     try:
         async with trio.open_nursery() as nursery:
@@ -154,18 +155,18 @@ async def connect(addresses: list[tuple[int, str]], port: int) -> trio.SocketStr
     raise errors[-1] if errors else OSError("no address answered")
 
 
-def _close(streams: list[trio.SocketStream]) -> None:
+def _close(streams: list[Tcp]) -> None:
     for stream in streams:
         stream.socket.close()
 
 
-async def _connect_one(family: int, address: str, port: int) -> trio.SocketStream:
+async def _connect_one(family: int, address: str, port: int) -> Tcp:
     sock = trio.socket.socket(family, socket.SOCK_STREAM)
     try:
         with suppress(OSError):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         await sock.connect((address, port))
-        return trio.SocketStream(sock)
+        return Tcp(sock)
     except BaseException:
         sock.close()
         raise

@@ -21,6 +21,8 @@ from typing import Any, NamedTuple
 import httpx
 import trio
 
+from luahost.transport.tcp import Tcp
+
 RECV_BYTES = 64 * 1024
 IDLE_PER_ORIGIN = 256
 IDLE_S = 60.0
@@ -50,7 +52,7 @@ def within(timeout_s: float, error: type[httpx.TimeoutException], text: str) -> 
 class Connection:
     """One socket to one origin, idle or with one exchange."""
 
-    def __init__(self, tcp: trio.SocketStream, stream: trio.abc.Stream) -> None:
+    def __init__(self, tcp: Tcp, stream: trio.abc.Stream) -> None:
         self._socket, self._stream = tcp.socket, stream
         self._poll = select.poll()
         self._poll.register(tcp.socket.fileno(), select.POLLIN | select.POLLHUP | select.POLLERR)

@@ -11,9 +11,9 @@ import ipaddress
 import re
 
 import httpx
-import trio
 
 from luahost.transport.parser import HEAD_BYTES
+from luahost.transport.tcp import Tcp
 
 _STATUS = re.compile(rb"HTTP/1\.\d (\d{3})")
 
@@ -36,7 +36,7 @@ def port_of(proxy: httpx.URL) -> int:
     return proxy.port or 80
 
 
-async def tunnel(tcp: trio.SocketStream, host: str, port: int) -> None:
+async def tunnel(tcp: Tcp, host: str, port: int) -> None:
     """Asks the proxy at the other end to connect on; ProxyRefused when it does not."""
     name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     await tcp.send_all(f"CONNECT {name} HTTP/1.1\r\nHost: {name}\r\n\r\n".encode())

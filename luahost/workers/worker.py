@@ -244,7 +244,8 @@ class Worker:
             self._under_way.popleft()
             port.steps_open -= 1
             port.steps_done += 1
-            self._mark_step()
+            if self._under_way:
+                self._mark_step()
             if port.lost is not None:  # it was closed meanwhile
                 return
             wants = await self._read_in_parts(protocol.reading_wants(payload), len(payload))

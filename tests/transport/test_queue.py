@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import threading
+from functools import partial
 
 import pytest
 import trio
@@ -21,9 +22,9 @@ from luahost.transport.settings import TransportSettings
 ANSWER = b'{"choices":[{"message":{"content":"yes"},"finish_reason":"stop"}]}'
 
 
-def slow_answers(conn: Conn) -> None:
+def slow_answers(conn: Conn, after_s: float = 0.004) -> None:
     while conn.read_request():
-        if not conn.wait(0.004):
+        if not conn.wait(after_s):
             return
         conn.send(ok(ANSWER, "Content-Type: application/json"))
 
@@ -100,7 +101,7 @@ def test_who_comes_new_finds_a_place_also_where_anothers_servers_never_answer(
 
 @in_trio
 async def test_each_vm_is_an_owner() -> None:
-    with FaultServer(slow_answers) as server:
+    with FaultServer(partial(slow_answers, after_s=0.03)) as server:  # so slow that a worker may come late
         config = Config(
             providers={"s": Provider(name="s", base_url=server.url, model="m")},
             provider="s",

@@ -6,6 +6,7 @@ values or a dict with str keys of values. As bytes it is MessagePack. Nothing be
 
 from __future__ import annotations
 
+import math
 import re
 from itertools import islice
 from pathlib import Path
@@ -104,6 +105,26 @@ def deeper_than(value: Value, depth: int) -> bool:
             return False
         level = below
     return any(isinstance(each, dict | list | tuple) for each in level)
+
+
+def is_value(value: object) -> bool:
+    """Whether all of what JSON was read into can cross the border: numbers finite and of 64 bits, not too deep."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        below: list[object] = []
+        for each in level:
+            if isinstance(each, float) and not math.isfinite(each):
+                return False
+            if isinstance(each, int) and not -(1 << 63) <= each < 1 << 63:
+                return False
+            if isinstance(each, dict):
+                below += each.values()
+            elif isinstance(each, list):
+                below += each
+        if not below:
+            return True
+        level = below
+    return False
 
 
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmg]i?b?|b)?\s*", re.IGNORECASE)

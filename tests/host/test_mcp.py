@@ -116,6 +116,38 @@ def over_http() -> Iterator[str]:
         process.wait()
 
 
+ODD = {
+    "image": '{"content": [{"type": "image", "data": "!!! no base64", "mimeType": "image/png"}]}',
+    "endless": '{"content": [], "structuredContent": {"a": [Infinity]}}',
+    "huge": '{"content": [], "structuredContent": {"a": 1' + "0" * 30 + "}}",
+    "deep": '{"content": [], "structuredContent": {"a": ' + "[" * 80 + "]" * 80 + "}}",
+}
+ODD_SERVER = """
+import json, sys
+for line in sys.stdin:
+    asked = json.loads(line)
+    if asked["method"] == "initialize":
+        about = {"protocolVersion": asked["params"]["protocolVersion"], "capabilities": {}}
+        answer = json.dumps({**about, "serverInfo": {"name": "odd", "version": "1"}})
+    elif asked["method"] == "tools/list":
+        answer = '{"tools": []}'
+    else:
+        answer = ODD.get(asked.get("params", {}).get("name"), '{"content": []}')
+    if "id" in asked:
+        print('{"jsonrpc": "2.0", "id": %d, "result": %s}' % (asked["id"], answer), flush=True)
+"""
+
+
+@in_trio
+async def test_what_lua_has_no_form_for_is_said_and_the_server_is_asked_again(tmp_path: Path) -> None:
+    (tmp_path / "odd.py").write_text(f"ODD = {ODD!r}\n{ODD_SERVER}")
+    odd = McpServer(command=[sys.executable, str(tmp_path / "odd.py")])
+    async with Host(Config(mcp={"odd": odd})) as host:
+        for name in ODD:
+            assert (await ask(host, Grant("mcp"), "mcp_call", "odd", name))["error_kind"] == "invalid_response"
+        assert (await ask(host, Grant("mcp"), "mcp_call", "odd", "plain"))["ok"]
+
+
 # The package leaves what it was reading, when it is told to end, to the collector.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @in_trio

@@ -17,7 +17,7 @@ from luahost.gate.policy import judge
 from luahost.ops import results
 from luahost.ops.results import Result
 from luahost.ops.world import Emit, Planned, Share
-from luahost.values import nearest
+from luahost.values import is_value, nearest
 
 
 class ServersArgs(msgspec.Struct, frozen=True):
@@ -85,7 +85,7 @@ async def tools(permit: McpPermit, planned: Planned, args: ServersArgs, share: S
         found += [
             {"name": f"mcp__{name}__{tool['tool']}", "server": name, **tool}
             for tool in listed
-            if _allowed(permit, share, name, tool["tool"])
+            if is_value(tool) and _allowed(permit, share, name, tool["tool"])
         ]
     return {"ok": True, "tools": found}
 
@@ -103,9 +103,18 @@ async def call(permit: McpPermit, planned: Planned, args: CallArgs, share: Share
     told: Result = {"ok": True, "content": "\n".join(texts)}
     if answer.structured_content is not None:
         told["structured"] = answer.structured_content
-    images = [
-        {"media_type": part.mime_type, "data": base64.b64decode(part.data)}
-        for part in answer.content
-        if part.type == "image"
-    ]
+    try:
+        images = [
+            {"media_type": part.mime_type, "data": base64.b64decode("".join(part.data.split()), validate=True)}
+            for part in answer.content
+            if part.type == "image"
+        ]
+    except ValueError:
+        return _odd(args.server, "an image that is no base64")
+    if not is_value(told):
+        return _odd(args.server, "a value that Lua has no form for")
     return {**told, "images": images} if images else told
+
+
+def _odd(server: str, what: str) -> Result:
+    return results.error("invalid_response", f"the MCP server {server!r} answered with {what}")

@@ -150,6 +150,12 @@ def origins(entry: str) -> tuple[Origin, ...]:
     return (https,)
 
 
+def entry(origin: Origin) -> str:
+    """How a grant's hosts name this origin."""
+    text = str(origin)
+    return text.partition("://")[2] if origin.is_loopback else text.removeprefix("https://")
+
+
 def names(entries: tuple[str, ...], origin: Origin) -> bool:
     """Whether one of the entries names this origin."""
     return any(origin in origins(entry) for entry in entries)

@@ -125,15 +125,10 @@ def llm_chain(chain: list[LlmConstraints], action: LlmAction) -> Refusal | None:
     return Refusal(
         kind="host_not_allowed",
         message=f"llm denied: the script named the host {action.origin}, and its grant lists no hosts; "
-        f"`llm:hosts={_entry(action.origin)}` allows it",
+        f"`llm:hosts={hosts.entry(action.origin)}` allows it",
         rule="hosts",
-        grant=f"llm:hosts={_entry(action.origin)}",
+        grant=f"llm:hosts={hosts.entry(action.origin)}",
     )
-
-
-def _entry(origin: hosts.Origin) -> str:
-    text = str(origin)
-    return text.removeprefix("https://") if not origin.is_loopback else text.partition("://")[2]
 
 
 # ── files ───────────────────────────────────────────────────────────────────────────────────────────────

@@ -15,7 +15,7 @@ import msgspec
 import trio
 
 from luahost.errors import ConfigError, WorldError
-from luahost.gate import constraints
+from luahost.gate import constraints, hosts
 from luahost.gate.hosts import names, parse_url
 from luahost.gate.permits import HttpAction, Permit
 from luahost.gate.policy import judge
@@ -182,7 +182,11 @@ async def _request(permit: Permit[HttpAction], planned: HttpPlan, share: Share, 
     except ConfigError as error:
         return results.error("invalid_url", f"redirect: {error.message}")
     except WorldError as error:
-        return results.from_world(error)
+        failed = results.from_world(error)
+        if error.kind == "host_not_allowed":  # an address that nobody named; a name may stand for others tomorrow
+            named = f"hosts={hosts.entry(action.origin)}" if action.origin.is_literal else "allow_private=true"
+            failed["detail"] |= {"capability": "http", "rule": "allow_private", "grant": f"http:{named}"}
+        return failed
     except trio.TooSlowError:
         return results.error(
             "timeout", f"no whole answer within {held.timeout_s:g} s", retryable=True, phase="overall"

@@ -209,6 +209,10 @@ async def test_grep_tells_file_line_and_text_and_no_pattern_explodes(root: Path)
         for pattern in ("(" * 500, "(?=x)", "\\1", "x{1001}"):
             assert (await ask("grep", pattern, "src"))["error_kind"] == "invalid_options"
         assert (await ask("glob", "../**"))["error_kind"] == "path_not_allowed"
+        assert (await ask("glob", "src/deep/*.py"))["files"] == ["src/deep/b.py"]
+        assert (await ask("glob", "src/a.py"))["files"] == ["src/a.py"]
+        assert (await ask("glob", "src/none/*.py"))["files"] == (await ask("glob", "src/a.py/*"))["files"] == []
+        assert (await ask("glob", "*.py", "none"))["error_kind"] == "not_found"
         assert (await ask("glob", "*a" * 60 + "b"))["files"] == []
 
 
@@ -322,6 +326,18 @@ async def test_a_directory_is_removed_only_if_all_of_it_may_be(root: Path) -> No
         (root / "src" / ".keep").unlink()
         assert (await ask("mv", "src", "dst"))["ok"] and (await ask("mv", "dst", "src"))["ok"]
         assert (await ask("remove", "src"))["ok"]
+
+
+@in_trio
+async def test_a_glob_needs_a_grant_for_the_directories_it_names_and_not_for_those_around(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(root)
+    async with Host() as host:
+        ask = await files(host, [Grant("fs.read", roots=["src"])])
+        assert (await ask("glob", "src/**/*.py"))["files"] == ["src/a.py", "src/deep/b.py"]
+        assert (await ask("glob", "**/*.py"))["error_kind"] == "path_not_allowed"
+        assert (await ask("glob", "leak/*"))["error_kind"] == "path_not_allowed"
 
 
 @in_trio

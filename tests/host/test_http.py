@@ -87,6 +87,8 @@ async def test_without_a_grant_or_outside_of_it_no_request_is_sent() -> None:
         async with Host() as host:
             url = f"{server.url}/x"
             assert (await ask(host, None, "GET", url))["error_kind"] == "permission_denied"
+            private = (await ask(host, Grant("http"), "GET", url))["detail"]
+            assert private["grant"] == f"http:hosts=127.0.0.1:{server.port}", "what would allow it"
             assert (await ask(host, Grant("http"), "GET", url))["error_kind"] == "host_not_allowed", (
                 "a private address"
             )

@@ -55,6 +55,8 @@ class ScanArgs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 Entry = tuple[Spot, os.DirEntry[str]]
 
+_NO_DIRECTORY = (FileNotFoundError, NotADirectoryError)
+
 
 def _plan(share: Share, path: str) -> Planned | Result:
     made = action(share, "fs.read", path, is_base=True)
@@ -66,7 +68,16 @@ def plan_glob(share: Share, args: GlobArgs) -> Planned | Result:
         return results.error("path_not_allowed", "pattern: a glob beneath dir expected", rule="spelling")
     if not args.pattern or len(args.pattern) > MAX_PATTERN_BYTES:
         return results.invalid("pattern", f"a glob of 1 to {MAX_PATTERN_BYTES} characters expected")
-    return _plan(share, args.dir)
+    return _plan(share, "/".join((args.dir, *_led(args.pattern)[0])))
+
+
+def _led(pattern: str) -> tuple[tuple[str, ...], str]:
+    """The directories that a glob names before its first `*` or `?`, and the rest of it, which is looked for there:
+    docs/*.md needs a grant for docs, and for nothing around it."""
+    names = [name for name in pattern.split("/") if name not in ("", ".")]
+    fixed = next((at for at, name in enumerate(names) if set("*?") & set(name)), len(names))
+    fixed = min(fixed, len(names) - 1)
+    return tuple(names[:fixed]), "/".join(names[fixed:])
 
 
 def plan_grep(share: Share, args: GrepArgs) -> Planned | Result:
@@ -122,13 +133,14 @@ def _shown(reach: Reach, start: str, names: tuple[str, ...]) -> str:
 async def glob(permit: FilePermit, planned: Planned, args: GlobArgs, share: Share, emit: Emit | None) -> Result:
     """{ok, files, count}: the files whose path below dir matches, in order."""
     reach, start = Reach(permit, share.world.monotonic_s()), start_of(share, "fs.read")
+    led, pattern = _led(args.pattern)
 
     def act() -> list[str]:
         found: list[str] = []
-        with reach.spot() as spot:
+        with suppress(*(_NO_DIRECTORY if led else ())), reach.spot() as spot:
             deep = len(spot.names)
             for each, entry in _entries(reach, spot):
-                if entry.is_file(follow_symlinks=False) and paths.matches_glob((args.pattern,), each.names[deep:]):
+                if entry.is_file(follow_symlinks=False) and paths.matches_glob((pattern,), each.names[deep:]):
                     found.append(_shown(reach, start, each.names))
                     if len(found) > MAX_FOUND:
                         raise No(results.error("too_large", f"more than {MAX_FOUND} files match"))

@@ -44,26 +44,22 @@ local function quicksort(a, lo, up, lt, seed)
     end
     if up - lo == 2 then return end
     a[p], a[up - 1] = a[up - 1], pivot
-    local i, j, last, v, w = lo, up - 1, up - 1
+    local i, j, last = lo, up - 1, up - 1
     while true do
-      for k = i + 1, last do
-        v = a[k]
-        if not lt(v, pivot) then
-          i = k
-          goto not_less
-        end
+      i = i + 1
+      local v = a[i]
+      while lt(v, pivot) do
+        if i == last then order_error() end
+        i = i + 1
+        v = a[i]
       end
-      order_error()
-      ::not_less::
-      for k = j - 1, i <= j and i - 1 or j - 1, -1 do
-        w = a[k]
-        if not lt(pivot, w) then
-          j = k
-          goto not_greater
-        end
+      j = j - 1
+      local w = a[j]
+      while lt(pivot, w) do
+        if j < i then order_error() end
+        j = j - 1
+        w = a[j]
       end
-      order_error()
-      ::not_greater::
       if j < i then
         a[last], a[i] = v, pivot
         break
@@ -73,11 +69,11 @@ local function quicksort(a, lo, up, lt, seed)
     local size
     if i - lo < up - i then
       size = i - lo
-      quicksort(a, lo, i - 1, lt, seed)
+      if size > 1 then quicksort(a, lo, i - 1, lt, seed) end
       lo = i + 1
     else
       size = up - i
-      quicksort(a, i + 1, up, lt, seed)
+      if size > 1 then quicksort(a, i + 1, up, lt, seed) end
       up = i - 1
     end
     if (up - lo) // 128 > size then seed = (seed * 1103515245 + 12345 + up) & 0x3fffffff | 1 end

@@ -6,10 +6,11 @@ local K = ...
 local base, kill = K.raw.base, K.kill
 local type, rawget, rawequal = base.type, base.rawget, base.rawequal
 local sub, find, gmatch, gsub = K.raw.string.sub, K.raw.string.find, K.raw.string.gmatch, K.raw.string.gsub
-local concat, traceback = K.raw.table.concat, K.raw.debug.traceback
+local concat, traceback, getinfo = K.raw.table.concat, K.raw.debug.traceback, K.raw.debug.getinfo
 
 local ERROR_BYTES = 2000     -- of an error's text, and of its traceback twice that
 local KIND_BYTES = 64
+local DEEP, SHOWN_FRAMES = 2000, 10
 
 local function short(s, n)
   n = n or ERROR_BYTES
@@ -17,8 +18,27 @@ local function short(s, n)
   return sub(s, 1, n) .. " …"
 end
 
+-- The innermost frames of a deep stack. Lua's own traceback also has the outermost, and walks to them some thirty times: a
+-- second of C in which no hook runs, for the most ordinary of accidents.
+local function deep_traceback(message)
+  local lines, n, level = { message, "stack traceback:" }, 2, 3
+  while n < 2 + SHOWN_FRAMES do
+    local info = getinfo(level, "nSl")
+    if not info then break end
+    if info.currentline > 0 then
+      n = n + 1
+      lines[n] = "\t" .. info.short_src .. ":" .. info.currentline .. ": in "
+        .. (info.name and info.namewhat .. " '" .. info.name .. "'" or "function <" .. info.short_src .. ":" .. info.linedefined .. ">")
+    end
+    level = level + 1
+  end
+  lines[n + 1] = "\t..."
+  return concat(lines, "\n")
+end
+
 -- Lua's traceback without our own frames, which are stripped and so have no name and no line.
 local function script_traceback(message)
+  if getinfo(DEEP, "l") then return deep_traceback(message) end
   local lines, n = {}, 0
   for line in gmatch(traceback(message, 2), "[^\n]+") do
     if not find(line, "^\t%?:") and not find(line, "^\t%[C%]: in .*%?") and not find(line, "^\t%[C%]: in %a+ 'error'")

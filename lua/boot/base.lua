@@ -78,13 +78,17 @@ function G.tostring(...)
   if ty == "string" then return v end
   if ty == "number" then return tostring(v) end
   if v == nil and select("#", ...) == 0 then error("bad argument #1 to 'tostring' (value expected)", 2) end
-  return K.tostring(v)
+  return (K.tostring(v)) -- no tail call: complaints.lua finds this frame
 end
 
 local hidden = { [K.values.ARRAY] = true } -- metatables that no script sees
 
-function G.getmetatable(t)
-  if type(t) ~= "table" then return nil end
+function G.getmetatable(...)
+  local t = ...
+  if type(t) ~= "table" then
+    if t == nil and select("#", ...) == 0 then error("bad argument #1 to 'getmetatable' (value expected)", 2) end
+    return nil
+  end
   local mt = getmetatable(t)
   if hidden[mt] then return nil end
   return mt
@@ -109,7 +113,7 @@ function G.setmetatable(t, mt)
   return (set_again(t, mt))
 end
 
-K.other_guards = { [G.setmetatable] = { "setmetatable", setmetatable, "nil or table" } }
+K.other_guards = { [G.setmetatable] = { "setmetatable", setmetatable, "nil or table" }, [G.tostring] = { "tostring", tostring } }
 
 function G.rawset(t, k, v)
   expect(t, "table", 1, "rawset")
@@ -167,16 +171,20 @@ K.now_s = 0
 local function os_time(t)
   if t == nil then return K.now_s // 1 | 0 end
   expect(t, "table", 1, "time")
-  return time(t)
+  K.need("boot/complaints.lua")
+  return (time(t)) -- no tail call: complaints.lua finds this frame
 end
 
 local function os_date(spec, at)
   if spec == nil then spec = "%c" end
+  if type(spec) == "number" then spec = tostring(spec) end
   expect(spec, "string", 1, "date")
   if #spec > 200 then error("bad argument #1 to 'date' (format longer than 200 bytes)", 2) end
   if at == nil then at = K.now_s // 1 | 0 end
-  return date(spec, at)
+  return (date(spec, at))
 end
+
+K.other_guards[os_time], K.other_guards[os_date] = { "time", time }, { "date", date }
 
 -- ── put together ────────────────────────────────────────────────────────────────────────────────────
 

@@ -14,7 +14,7 @@ local raw = K.raw
 local mtype, tointeger = raw.math.type, raw.math.tointeger
 local type, error, tostring, tonumber, rawget, getmetatable = raw.base.type, raw.base.error, raw.base.tostring, raw.base.tonumber, raw.base.rawget, raw.debug.getmetatable
 local getinfo, getlocal = raw.debug.getinfo, raw.debug.getlocal
-local match, next = raw.string.match, raw.base.next
+local match, find, gsub, next = raw.string.match, raw.string.find, raw.string.gsub, raw.base.next
 
 local ours = { [getinfo(1, "S").source] = true } -- sources of the guarded libraries: K.guarded() adds one
 
@@ -97,6 +97,17 @@ local function guard(f)
   if other then return other[1], other[2], nil, other[3] end
 end
 
+-- The complaint of a C function that was called without a name, by pcall say: Lua finds it among the loaded libraries.
+local function named(e, f)
+  if not find(e, "^bad argument #%d+ to '%?' ") then return e end
+  for lib, functions in next, raw do
+    for name, each in next, functions do
+      if each == f then return (gsub(e, "'%?'", "'" .. (lib == "base" and name or lib .. "." .. name) .. "'", 1)) end
+    end
+  end
+  return e
+end
+
 -- The error `e` as Lua would have said it, if an operator in a guard, or the function of C in it, raised it. A message handler;
 -- or, of a coroutine that died of e, explain(e, co). `above`: how many functions stand between the handler and this one.
 local function explain(e, co, above)
@@ -120,7 +131,7 @@ local function explain(e, co, above)
     level = level + 1
     info = frame(level, "Slf")
   end
-  if not name then return e end
+  if not name then return raised_by and named(e, raised_by) or e end
   local where = info and info.currentline > 0 and info.short_src .. ":" .. info.currentline .. ": " or ""
   local method
   if at == level - 1 then -- the script called it
@@ -145,7 +156,7 @@ local function explain(e, co, above)
     else
       e = match(e, "^[^:]*:%-?%d+: (.*)$") or e
     end
-  elseif raised_by == error or raised_by ~= c and not special then
+  elseif raised_by ~= c and (raised_by == error or not special) then
     return e
   elseif raised_by ~= c then
     n, extra = 2, special .. " expected, got " .. typename(argument(2))

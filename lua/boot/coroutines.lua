@@ -5,7 +5,7 @@
 -- the answer back down. So `orcs.llm` works inside any generator, and a generator yields only its own values.
 
 local K = ...
-local error, type = K.raw.base.error, K.raw.base.type
+local error = K.raw.base.error
 local setmetatable, rawequal = K.raw.base.setmetatable, K.raw.base.rawequal
 local create, resume, yield = K.raw.coroutine.create, K.raw.coroutine.resume, K.raw.coroutine.yield
 local status, running, close = K.raw.coroutine.status, K.raw.coroutine.running, K.raw.coroutine.close
@@ -13,13 +13,8 @@ local isyieldable = K.raw.coroutine.isyieldable
 local kill_check, watch, pass_result, failed = K.kill.check, K.kill.watch, K.kill.pass, K.kill.failed
 local dead, KILL, look = K.kill.dead, K.kill.KILL, K.look
 
+local expect = K.expect
 local HOST, tasks, waiting, resumed = K.HOST, K.tasks, K.waiting, K.resumed
-
-local function expect(co, n, name)
-  if type(co) ~= "thread" then
-    error("bad argument #" .. n .. " to '" .. name .. "' (coroutine expected)", 3)
-  end
-end
 
 local raised -- the last error of a coroutine, before it was explained
 
@@ -60,14 +55,12 @@ local lib = K.libs.coroutine or {}
 
 function lib.create(f)
   kill_check()
-  if type(f) ~= "function" then
-    error("bad argument #1 to 'create' (function expected)", 2)
-  end
+  expect(f, "function", 1, "create")
   return begun(f)
 end
 
 function lib.resume(co, ...)
-  expect(co, 1, "resume")
+  expect(co, "thread", 1, "resume")
   return guarded_resume(co, ...)
 end
 
@@ -97,9 +90,7 @@ end
 
 function lib.wrap(f)
   kill_check()
-  if type(f) ~= "function" then
-    error("bad argument #1 to 'wrap' (function expected)", 2)
-  end
+  expect(f, "function", 1, "wrap")
   local co = begun(f)
   return function(...)
     if dead[1] or waiting[co] then return unwrap(co, guarded_resume(co, ...)) end
@@ -108,7 +99,7 @@ function lib.wrap(f)
 end
 
 function lib.status(co)
-  expect(co, 1, "status")
+  expect(co, "thread", 1, "status")
   local s = status(co)
   if s == "suspended" and (waiting[co] or tasks[co]) then return "normal" end
   return s
@@ -120,16 +111,17 @@ function lib.running()
 end
 
 function lib.isyieldable(co)
-  if co ~= nil then expect(co, 1, "isyieldable") end
+  if co ~= nil then expect(co, "thread", 1, "isyieldable") end
   if co == nil then co = running() end
   return not tasks[co] and isyieldable(co)
 end
 
 function lib.close(co)
   kill_check()
-  expect(co, 1, "close")
-  if tasks[co] or waiting[co] then
-    error("cannot close a " .. (co == running() and "running" or "normal") .. " coroutine", 2)
+  expect(co, "thread", 1, "close")
+  local s = status(co)
+  if s == "running" or s == "normal" or tasks[co] or waiting[co] then
+    error("cannot close a " .. (s == "running" and s or "normal") .. " coroutine", 2)
   end
   return pass_result(close(co))
 end

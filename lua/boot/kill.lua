@@ -66,12 +66,16 @@ local function pass(ok, ...)
   return failed(...)
 end
 
--- A message handler, until boot/complaints.lua, which the guarded libraries bring with them, puts its own here.
-function K.explain(e, co, above)
-  if type(e) ~= "string" or not find(e, " to '?' ", 1, true) then return e end
-  K.need("boot/complaints.lua")
+-- A message handler, until boot/complaints.lua, which the guarded libraries bring with them, puts its own here. It may have
+-- come since this one was handed to xpcall.
+local function explain(e, co, above)
+  if K.explain == explain then
+    if type(e) ~= "string" or not find(e, " to '?' ", 1, true) then return e end
+    K.need("boot/complaints.lua")
+  end
   return K.explain(e, co, above)
 end
+K.explain = explain
 
 function K.pcall(f, ...) return pass(xpcall(f, K.explain, ...)) end
 

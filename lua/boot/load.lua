@@ -19,6 +19,11 @@ end
 
 -- As Lua shows it: `=name` and `@name` as they are, a text as [string "its first line..."]; nothing unprintable.
 local function chunk_name(name)
+  local kind = sub(name, 1, 1)
+  if kind == "=" or kind == "@" then
+    if kind == "@" and #name > 80 then name = "@" .. sub(name, -79) end -- of a long one Lua shows the end
+    return (gsub(sub(name, 1, 80), "%c", "?"))
+  end
   local head = match(sub(name, 1, 80), "^[^\n]*")
   return gsub(head, "%c", "?") .. (#head < #name and "\n" or "")
 end
@@ -47,6 +52,7 @@ local function collect(reader)
 end
 
 function K.load(chunk, name, mode, ...)
+  if type(chunk) == "number" then chunk = tostring(chunk) end
   local text = chunk
   if type(chunk) == "function" then
     local message

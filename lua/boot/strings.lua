@@ -13,7 +13,7 @@ local raw = K.raw
 local find, sub, match = raw.string.find, raw.string.sub, raw.string.match
 local format, rep = raw.string.format, raw.string.rep
 local mtype = raw.math.type
-local type, select = raw.base.type, raw.base.select
+local type, select, rawget, true_metatable = raw.base.type, raw.base.select, raw.base.rawget, raw.debug.getmetatable
 local unpack, pack = raw.table.unpack, raw.table.pack
 local raise, str, int = K.raise, K.str, K.int
 K.guarded()
@@ -102,12 +102,25 @@ local function format_long(fmt, ...)
   return format(fmt, unpack(args, 1, n))
 end
 
+-- Whether one of these is shown as an address: else nothing is formatted twice, nor a __tostring called twice.
+local function any_addressed(...)
+  local args = pack(...)
+  for at = 1, args.n do
+    local v = args[at]
+    if addressed[type(v)] then
+      local mt = true_metatable(v)
+      if not mt or rawget(mt, "__tostring") == nil then return true end
+    end
+  end
+  return false
+end
+
 function S.format(fmt, ...)
   local needs = formats[fmt]
   if needs == AT_ONCE then return format(fmt, ...) end
   if needs == SEARCHED then
     local r = format(fmt, ...)
-    if #r <= C_BYTES and not find(r, "0x", 1, true) then return r end
+    if (#r <= C_BYTES and not find(r, "0x", 1, true)) or not any_addressed(...) then return r end
   end
   return (format_long(fmt, ...))
 end

@@ -39,6 +39,7 @@ T.pack = raw.table.pack
 -- and leaves all others to a longer function. `| 0`: a length that is no integer fails.
 
 local function insert_long(t, count, ...)
+  check(t, 1, "insert")
   local e = length(t) + 1
   if count ~= 2 then raise("wrong number of arguments to 'insert'") end
   local pos, v = ...
@@ -64,6 +65,7 @@ function T.insert(t, ...)
 end
 
 local function remove_long(t, size, pos)
+  check(t, 1, "remove")
   pos = int(pos, 2, "remove")
   if pos ~= size and ult(size, pos - 1) then badarg(2, "remove", "position out of bounds") end
   if size - pos <= C_MOVES and plain(t) then

@@ -12,7 +12,6 @@ deficit round robin (Shreedhar and Varghese, 1995), without the deficits.
 
 from __future__ import annotations
 
-import gc
 import math
 import time
 from collections import OrderedDict
@@ -21,6 +20,7 @@ from typing import TypeVar, TypeVarTuple
 
 import trio
 
+from luahost import garbage
 from luahost.parts import Parts
 
 PASS_S = 0.005
@@ -37,11 +37,6 @@ ENDED_AT_ONCE = 24
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
-
-
-def settled() -> None:
-    """What is there now lives as long as the host: a look through it for garbage would take 15 ms, in one piece."""
-    gc.freeze()
 
 
 _Entry = trio.lowlevel.Task | Callable[[], object]
@@ -61,6 +56,7 @@ class Pace(trio.abc.Instrument):
         self._last: trio.lowlevel.Task | None = None  # who went on last, and until when it has its turn
         self._last_ends_s = 0.0
         self._done = 0  # acts of this pass
+        self._looks_s = 0.0  # when young garbage is looked for again
         self._aside = trio.CapacityLimiter(1)
 
     async def turn(self, owner: Hashable) -> None:
@@ -119,24 +115,27 @@ class Pace(trio.abc.Instrument):
     async def run(self) -> None:
         """Lets those in who wait; ends when it is cancelled."""
         trio.lowlevel.add_instrument(self)
-        settled()
         try:
-            while True:
-                await self._someone.wait()
-                while self._lines:
-                    self._let_in()
-                    await trio.lowlevel.checkpoint()
-                self._someone = trio.Event()
+            with garbage.looked_for_by_the_clock():
+                while True:
+                    await self._someone.wait()
+                    while self._lines:
+                        self._let_in()
+                        await trio.lowlevel.checkpoint()
+                    self._someone = trio.Event()
         finally:
             trio.lowlevel.remove_instrument(self)
             self._ends_s = math.inf
-            gc.unfreeze()
             while self._lines:  # a host that closes: all that is left ends now
                 self._let_in()
 
     def after_io_wait(self, timeout: float) -> None:
         """Called by trio: a pass begins."""
-        self._ends_s = time.perf_counter() + PASS_S
+        now_s = time.perf_counter()
+        self._ends_s = now_s + PASS_S
+        if now_s > self._looks_s:
+            self._looks_s = now_s + garbage.YOUNG_S
+            garbage.look()
         self._done = 0
         if self._went:
             self._fit, self._went = self._went, 0

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import trio
 
+from luahost import garbage
 from luahost.gate.grants import Grant
 from luahost.gate.permits import Action
 from luahost.ops.approval import Approvals, Approver
@@ -25,7 +26,7 @@ from luahost.ops.llm import prices
 from luahost.ops.llm.providers import Provider
 from luahost.ops.mcp.servers import McpServers
 from luahost.ops.sessions.store import Store
-from luahost.pace import Pace, settled
+from luahost.pace import Pace
 from luahost.room import Room
 from luahost.transport.settings import TransportSettings
 from luahost.values import Limits
@@ -84,7 +85,7 @@ class World:
         if self._client is None or (provider is not None and provider.name not in self._met):
             async with self._making:
                 self._client = await trio.to_thread.run_sync(self._made_client, provider)
-                settled()
+                garbage.settled()
                 self._met.update([] if provider is None else [provider.name])
         return self._client
 

@@ -120,6 +120,7 @@ class Share:
         self.board = Board()
         self.looking = trio.Lock()  # at the board
         self.searching = trio.Lock()  # through files
+        self.searched_s = 0.0  # what the last search took
         self.reading = trio.CapacityLimiter(READS)
         self.room = Room(max((limits or Limits()).memory_bytes, ROOM_BYTES))  # for what calls under way bring
         self.approvals = Approvals(world.approver, world.approval_timeout_s)

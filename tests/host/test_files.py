@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 from trio_tests import in_trio
 
 from luahost import Grant, Host, Limits, Source
@@ -214,6 +215,35 @@ async def test_grep_tells_file_line_and_text_and_no_pattern_explodes(root: Path)
         assert (await ask("glob", "src/none/*.py"))["files"] == (await ask("glob", "src/a.py/*"))["files"] == []
         assert (await ask("glob", "*.py", "none"))["error_kind"] == "not_found"
         assert (await ask("glob", "*a" * 60 + "b"))["files"] == []
+
+
+@in_trio
+async def test_a_search_ends_with_its_grant_also_within_a_file(root: Path) -> None:
+    for n in range(6):
+        (root / f"f{n}").write_bytes(b"\n" * (8 << 20))
+    grant = Grant("fs.read", roots=[str(root)])
+    async with Host() as host:
+        ask = await files(host, [grant])
+
+        async def revoke() -> None:
+            await trio.sleep(0.3)
+            grant.revoke("enough")
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(revoke)
+            with trio.fail_after(10):  # all of it takes longer
+                assert (await ask("grep", "zzz", "."))["error_kind"] == "capability_revoked"
+
+
+@in_trio
+async def test_what_is_left_out_of_a_scan_is_left_out_with_all_below_it(root: Path) -> None:
+    for n in range(30):
+        (root / "many" / f"d{n}" / "below").mkdir(parents=True)
+    async with Host() as host:
+        ask = await files(host, grants(root))
+        assert await ask("scan_dir", {"path": "many", "exclude": ["d*"]}) == []
+        kept = await ask("scan_dir", {"path": "many", "exclude": ["d?*"], "max_depth": 2})
+        assert kept == [] and len(await ask("scan_dir", {"path": "many", "max_depth": 1})) == 30
 
 
 @in_trio

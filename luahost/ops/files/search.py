@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -33,6 +34,8 @@ MAX_PATTERN_BYTES = 1000
 MAX_LINE_CHARS = 1000
 MAX_GREP_BYTES = 256 * 1024 * 1024
 RE2_BYTES = 8 * 1024 * 1024
+FREE_S = 0.25
+"""CPU of one search that costs nothing."""
 
 
 class GlobArgs(msgspec.Struct, frozen=True):
@@ -97,9 +100,21 @@ def plan_git(share: Share, args: None) -> Planned | Result:
 
 
 async def _searched(share: Share, act: Callable[[], T]) -> T | Result:
-    """A walk is work for Python, which threads share with the event loop: a few at a time, and one of each VM."""
+    """A walk is work for Python, which threads share with the event loop: a few at a time, and one of each VM.
+
+    No limit of the VM counts it, so who searches for long waits before the next search, as long as it took.
+    """
+
+    def timed() -> T:
+        began_s = time.thread_time()
+        try:
+            return act()
+        finally:
+            share.searched_s = time.thread_time() - began_s
+
     async with share.searching:
-        return await in_thread(act, share.world.searchers)
+        await trio.sleep(max(0.0, share.searched_s - FREE_S))
+        return await in_thread(timed, share.world.searchers)
 
 
 def _entries(reach: Reach, spot: Spot, max_depth: int = MAX_DEPTH) -> Iterator[Entry]:
@@ -160,16 +175,16 @@ async def scan_dir(permit: FilePermit, planned: Planned, args: ScanArgs, share: 
 
     def act() -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
-        left_out: list[tuple[str, ...]] = []
+        left_out: set[tuple[str, ...]] = set()
         with reach.spot() as spot:
             deep = len(spot.names)
             for each, entry in _entries(reach, spot, args.max_depth if args.recursive else 1):
                 below, is_dir = each.names[deep:], entry.is_dir(follow_symlinks=False)
-                if any(below[: len(out)] == out for out in left_out):
+                if any(below[:end] in left_out for end in range(1, len(below))):
                     continue
                 if _matches(exclude, below):
                     if is_dir:
-                        left_out.append(below)
+                        left_out.add(below)
                     continue
                 if not is_dir and include and not _matches(include, below):
                     continue
@@ -275,6 +290,8 @@ def _grep_one(permit: FilePermit, where: Spot, search: Any, shown: str, matches:
     if b"\0" in data[:8192]:
         return len(data)
     for number, line in enumerate(_lines(data), 1):
+        if number % 4096 == 0:
+            trio.from_thread.check_cancelled()
         if search(line) is not None:
             text = as_text(line[: 4 * MAX_LINE_CHARS])
             line_text = text if isinstance(text, str) else line.decode(errors="replace")

@@ -165,8 +165,12 @@ async def run(permit: Permit[ExecAction], planned: ExecPlan, args: Any, share: S
                 await process.wait()
                 nursery.cancel_scope.deadline = trio.current_time() + LEFT_OVER_S
     finally:
+        left = _below(process.pid) if process.returncode is None else ()  # some may have a session of their own
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+        for pid in left:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
         with trio.CancelScope(shield=True):
             await process.wait()
             for stream in (process.stdout, process.stderr):
@@ -190,6 +194,17 @@ async def run(permit: Permit[ExecAction], planned: ExecPlan, args: Any, share: S
     if code:
         return {**results.error("exit", f"the program ended with code {code}"), **said, "code": code}
     return {"ok": True, **said, "code": 0}
+
+
+def _below(pid: int) -> list[int]:
+    """The processes that a process has started, and those that these have; none where there is no /proc."""
+    found: list[int] = []
+    with suppress(OSError):
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{task}/children") as file:
+                for child in file.read().split():
+                    found += [int(child), *_below(int(child))]
+    return found
 
 
 async def _start(program: str, permit: Permit[ExecAction], settings: _Settings, now_s: float) -> trio.Process:

@@ -176,6 +176,25 @@ async def test_the_whole_process_group_is_killed_when_the_time_is_up_or_the_run_
         assert not processes_with(mark)
 
 
+def come_to_nothing(mark: str) -> bool:
+    """Whether there is soon no such process any more: a signal has been sent, and takes its time."""
+    for _ in range(100):
+        if not processes_with(mark):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+@in_trio
+async def test_a_session_of_its_own_does_not_save_what_a_killed_program_has_started() -> None:
+    mark = f"luahost-session-{os.getpid()}"
+    argv = ["--wait", "sh", "-c", f"setsid --wait sh -c 'sleep 60; : {mark}'; : {mark}"]
+    async with Host() as host:
+        told = await run(host, Grant("exec", timeout_s=0.5), "exec_argv", "setsid", argv)
+        assert told["error_kind"] == "timeout"
+        assert await trio.to_thread.run_sync(come_to_nothing, mark)
+
+
 @in_trio
 async def test_a_child_that_holds_the_output_open_does_not_hold_the_answer() -> None:
     async with Host() as host:

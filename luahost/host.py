@@ -97,9 +97,10 @@ class Host:
 
     async def __aexit__(self, *_: object) -> None:
         try:
-            for vm in list(self._vms):
-                with trio.move_on_after(SHUTDOWN_S):
-                    await vm.close()
+            with trio.move_on_after(SHUTDOWN_S):
+                async with trio.open_nursery() as nursery:
+                    for vm in list(self._vms):
+                        nursery.start_soon(vm.close)
         finally:
             with trio.CancelScope(shield=True):
                 for vm in list(self._vms):

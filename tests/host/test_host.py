@@ -376,6 +376,15 @@ async def test_a_slow_shutdown_is_not_waited_for_longer_than_a_second() -> None:
 
 
 @in_trio
+async def test_slow_shutdowns_are_waited_for_together() -> None:
+    async with Host() as host:
+        for _ in range(25):
+            await host.load(Source("return {shutdown = function() orcs.sleep(60) end}"))
+        began = trio.current_time()
+    assert trio.current_time() - began < 15, "a second for all of them, not for each"
+
+
+@in_trio
 async def test_a_script_that_fails_while_loading_leaves_no_worker() -> None:
     async with Host() as host:
         for text in ("error('at the top')", "x = = 1", "return {init = function() error('in init') end}"):

@@ -212,15 +212,20 @@ class Vm:
             self._turn.resume()
         if kind not in ENDING:
             return await self._told(kind, reason, approval_id)
-        answer = "Ignored"
+        answer, failed = "Ignored", None
         try:
             with trio.move_on_after(CANCEL_GRACE_S):
                 async with trio.open_nursery() as nursery:
                     for child in self._children.living.values():
                         nursery.start_soon(child._overhears, kind, reason)
-                    answer = await self._told(kind, reason, approval_id)
+                    try:
+                        answer = await self._told(kind, reason, approval_id)
+                    except LuahostError as error:  # not through the nursery, which would make a group of it
+                        failed = error
         finally:
             self._stop(Stopped(f"ended by the signal {kind}"))
+        if failed is not None:
+            raise failed
         return answer
 
     async def _told(self, kind: str, reason: str | None, approval_id: str | None = None) -> str:

@@ -15,7 +15,7 @@ import trio
 from servers import FaultServer, Handler, drip_sse, hang, status
 from trio_tests import in_trio
 
-from luahost import Config, Grant, Host, Limits, LuahostError, Provider, Source
+from luahost import Config, Grant, Host, Limits, LuahostError, Provider, ScriptError, Source, Stopped
 from luahost.program.vm import Vm
 
 pytestmark = pytest.mark.alone
@@ -226,3 +226,21 @@ async def test_a_signal_that_ends_work_leaves_a_vm_that_can_be_called_again() ->
                 await trio.sleep(0.02)
                 assert await vm.signal(kind) == "Ignored"  # its handler is not waited for
             assert (await vm.run(7), vm.status) == (7, "Idle")
+
+
+@in_trio
+async def test_a_signal_whose_handler_fails_raises_its_error_alone_and_the_work_ends_all_the_same() -> None:
+    async with Host() as host:
+        text = "return { run = function() orcs.sleep(60) end, on_signal = function(s) error('no ' .. s.kind) end }"
+        vm = await host.load(Source(text, "deaf"))
+        for kind in ("Cancel", "Veto"):
+            async with trio.open_nursery() as nursery:
+
+                async def run() -> None:
+                    with pytest.raises(Stopped, match="signal"):
+                        await vm.run()
+
+                nursery.start_soon(run)
+                await until(lambda: vm.status == "Running")
+                with pytest.raises(ScriptError, match=f"no {kind}"):
+                    await vm.signal(kind)

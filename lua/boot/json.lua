@@ -10,11 +10,12 @@ local math_type, huge, tointeger = K.raw.math.type, K.raw.math.huge, K.raw.math.
 local byte, sub, find, gsub = K.raw.string.byte, K.raw.string.sub, K.raw.string.find, K.raw.string.gsub
 local match, format, char = K.raw.string.match, K.raw.string.format, K.raw.string.char
 local concat, sort, utf8_char, utf8_len = K.raw.table.concat, K.raw.table.sort, K.raw.utf8.char, K.raw.utf8.len
-local values, limits = K.values, K.limits
+local values, limits, look = K.values, K.limits, K.look
 local NULL, ARRAY, shape, refuse = values.NULL, values.ARRAY, values.shape, values.refuse
 
 local DEPTH = 128              -- of tables in a text, both ways
 local LONG_KEYS = 100000       -- bytes of one table's keys
+local LONG = 65536             -- bytes of a text that take C long: no hook runs in it
 
 -- ── encode ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -41,6 +42,7 @@ local function quoted(s)
   if bytes + #s > limits.value_bytes then
     refuse("too large: more than " .. limits.value_bytes .. " bytes of JSON")
   end
+  if #s > LONG then look() end
   if not utf8_len(s) then refuse("a text that is not valid UTF-8 has no JSON form (invalid_encoding)") end
   if find(s, '[%c"\\]') then s = gsub(s, '[%c"\\]', ESCAPE) end
   return '"' .. s .. '"'
@@ -282,6 +284,7 @@ function K.json_parse(s)
     error("bad argument #1 to 'json_parse' (string expected, got " .. (s == nil and "no value" or type(s)) .. ")", 2)
   end
   if #s > limits.value_bytes then error("json_parse: too large: more than " .. limits.value_bytes .. " bytes", 2) end
+  if #s > LONG then look() end
   if not utf8_len(s) then error("json_parse: not valid UTF-8 (invalid_encoding)", 2) end
   local ok, v = K.pcall(parse, s)
   if ok then return v end

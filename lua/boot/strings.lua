@@ -80,6 +80,7 @@ local addressed = { table = true, ["function"] = true, thread = true, userdata =
 
 local function format_long(fmt, ...)
   fmt = str(fmt, 1, "format")
+  if #fmt > C_BYTES then K.look() end
   local needs = study(fmt)
   if #fmt <= 512 then
     if format_count >= CACHE then formats, format_count = {}, 0 end

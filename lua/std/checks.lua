@@ -5,7 +5,8 @@
 
 local K = ...
 local type, error, rawget, rawlen = K.raw.base.type, K.raw.base.error, K.raw.base.rawget, K.raw.base.rawlen
-local sub, byte, find, format = K.raw.string.sub, K.raw.string.byte, K.raw.string.find, K.raw.string.format
+local sub, byte, format = K.raw.string.sub, K.raw.string.byte, K.raw.string.format
+local find = K.libs.string.find -- of C's, one call may take long
 local expect, orcs = K.expect, K.orcs
 
 local MOST = 100

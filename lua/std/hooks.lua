@@ -12,7 +12,7 @@ local insert, remove = K.raw.table.insert, K.raw.table.remove
 local pcall, decode, encode, strands, text_of_error = K.pcall, K.decode, K.encode, K.strands, K.text_of_error
 local expect, invalid, orcs = K.expect, K.invalid, K.orcs
 
-local MAX_DEPTH, MAX_HOOKS = 4, 100
+local MAX_DEPTH, MAX_HOOKS, MAX_FQL = 4, 100, 1000
 local PRE, POST = "tool.pre_execute", "tool.post_execute"
 local GOES_ON = { continue = true }
 local DENIES = { abort = true, skip = true, deny = true }
@@ -85,7 +85,7 @@ local TAKEN = { fql = "string", point = "string", handler = "function", priority
 -- orcs.hook("scope::target:point", fn), or {fql, point, handler, priority = 100, id}. The lower priority is asked first.
 function orcs.hook(spec, handler)
   if type(spec) == "string" then
-    local fql, point = match(spec, "^(.-):([%w_]+%.[%w_]+)$")
+    local fql, point = match(sub(spec, 1, MAX_FQL), "^(.-):([%w_]+%.[%w_]+)$")
     if not fql then return invalid("a text like *::*:" .. PRE .. " expected", "point") end
     expect(handler, "function", 2, "hook")
     spec = { fql = fql, point = point, handler = handler }
@@ -100,7 +100,7 @@ function orcs.hook(spec, handler)
   if not made.handler then return invalid("handler: is missing", "handler") end
   local list = hooks[made.point]
   if not list then return invalid("point: " .. PRE .. " or " .. POST .. " expected", "point") end
-  local target = match(made.fql, "^[%w_*]+::([%w_*]+)$")
+  local target = match(sub(made.fql, 1, MAX_FQL), "^[%w_*]+::([%w_*]+)$")
   if not target then return invalid("fql: a text like *::* or builtin::read expected", "fql") end
   if target ~= "*" and not WATCHED[target] then return invalid("fql: no call of that name needs a grant", "fql") end
   if count >= MAX_HOOKS then return invalid("there are " .. MAX_HOOKS .. " hooks already", "id") end

@@ -8,7 +8,7 @@ local type, error, next = K.raw.base.type, K.raw.base.error, K.raw.base.next
 local sub, byte, match = K.raw.string.sub, K.raw.string.byte, K.raw.string.match
 local offset, utf8_len, plain_find = K.raw.utf8.offset, K.raw.utf8.len, K.libs.string.find
 local gsub = K.raw.string.gsub
-local expect = K.expect
+local expect, look = K.expect, K.look
 
 local BYTES_A_TOKEN = 4 -- of English, by the tokenizers in use; of other languages 2 to 4
 local SLICE = 16384 -- bytes that one call of C looks at: no hook runs in it
@@ -34,6 +34,7 @@ end
 
 function text.len(s)
   expect(s, "string", 1, "len")
+  if #s > SLICE then look() end
   local n = utf8_len(s)
   if n then return n end
   n = #s
@@ -51,6 +52,7 @@ function text.truncate(s, max, ending)
   if ending == nil then ending = "…" end
   expect(ending, "string", 3, "truncate")
   if #s <= max then return s end
+  if #s > SLICE then look() end
   local lead = #match(s, "^[\128-\191]*") -- continues nothing; goes with what follows
   local over = lead < #s and offset(s, max // 1 + 1, lead + 1) or nil
   if not over or over > #s then return s end

@@ -12,10 +12,12 @@ local sort = K.libs.table.sort
 local NULL, ARRAY = K.values.NULL, K.values.ARRAY
 
 local DEPTH = 64
+local LONG = 65536 -- bytes that take C long
 
 local function refuse(what) error("orcs.toml_encode: " .. what, 0) end
 
 local function quoted(s)
+  if #s > LONG then K.look() end
   if not utf8_len(s) then refuse("a text that is not valid UTF-8 has no TOML form") end
   return '"' .. gsub(s, '[%c"\\\127]', function(c)
     if c == '"' or c == "\\" then return "\\" .. c end

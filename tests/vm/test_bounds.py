@@ -8,7 +8,10 @@ from __future__ import annotations
 import os
 
 import pytest
+from test_machine import Vm
 from test_patterns import machine
+
+from luahost.vm.protocol import Failed
 
 MOST_S = float(os.environ.get("LUAHOST_BOUND_S", "0.25"))
 
@@ -72,3 +75,21 @@ def test_no_single_call_holds_the_thread_long(name: str) -> None:
             break
     print(f"{name}: {gap * 1000:.1f} ms")
     assert gap < MOST_S
+
+
+LOOPS = {
+    "json_parse": "local s = '\"' .. ('x'):rep(8000000) .. '\"' while true do orcs.json_parse(s) end",
+    "sanitize": "local s = ('a'):rep(16 << 20) while true do orcs.sanitize_strict(s) end",
+    "toml_encode": "local s = ('a'):rep(16 << 20) while true do orcs.toml_encode{a = s} end",
+    "hook": "local s = ('a'):rep(16 << 20) while true do pcall(orcs.hook, s, print) end",
+}
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_a_loop_of_calls_with_long_texts_ends_soon_after_its_limit(name: str) -> None:
+    """Each call of C takes its time, and there are few instructions between two: so the calls look at the clock."""
+    vm = Vm(cpu_s=0.2, memory_bytes=256 << 20)
+    failed = vm.load(LOOPS[name])
+    assert isinstance(failed, Failed)
+    assert failed.kind == b"cpu"
+    assert vm.stats.cpu_us < (0.2 + 2 * MOST_S) * 1e6

@@ -252,18 +252,19 @@ class Luahost(Client):
         host_s, worker_s = time.process_time(), cpu_of_all(workers)
         began = time.perf_counter()
 
-        async def one(vm: Any, at: int) -> None:
-            if spread_s:
-                await trio.sleep(spread_s * at / len(vms))
+        async def one(vm: Any) -> None:
             errors.extend(await self._run([vm], [asked]))
 
         async with trio.open_nursery() as around:
             around.start_soon(lateness.run)
             async with trio.open_nursery() as nursery:
+                first_s = trio.current_time()
                 for at, vm in enumerate(vms):
-                    nursery.start_soon(one, vm, at)
+                    if spread_s:
+                        await trio.sleep_until(first_s + spread_s * at / len(vms))
+                    nursery.start_soon(one, vm)
                 if wait_s:
-                    await trio.sleep(spread_s + wait_s)
+                    await trio.sleep_until(first_s + spread_s + wait_s)
                     waiting = sum(len(vm.waiting_for) for vm in vms)
                     tell({"now": "waiting"})
             wall_s = time.perf_counter() - began

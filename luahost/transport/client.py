@@ -115,10 +115,9 @@ class Client:
     """Made once per host, inside its event loop."""
 
     def __init__(self, settings: TransportSettings, pace: Pace | None = None) -> None:
-        context = ssl.create_default_context(cafile=settings.ca_file)
         self.pace = Pace() if pace is None else pace
         self.transport = Transport(
-            context,
+            partial(ssl.create_default_context, cafile=settings.ca_file),
             max_connections=settings.max_connections or _most_connections(),
             proxy=httpx.URL(settings.proxy) if settings.proxy else None,
             pace=self.pace,

@@ -109,13 +109,15 @@ class Transport(httpx.AsyncBaseTransport):
 
     def __init__(
         self,
-        context: ssl.SSLContext,
+        make_context: Callable[[], ssl.SSLContext],
         *,
         max_connections: int,
         proxy: httpx.URL | None = None,
         pace: Pace | None = None,
     ) -> None:
-        self._context, self._proxy = context, proxy
+        self._make_context, self._proxy = make_context, proxy
+        self._context: ssl.SSLContext | None = None
+        self._making = trio.Lock()
         self._pace = Pace() if pace is None else pace
         self._places = Places(max_connections)
         self._lookups = addresses.Lookups()
@@ -286,13 +288,20 @@ class Transport(httpx.AsyncBaseTransport):
             if key.scheme == b"https":
                 if proxied:
                     await proxy.tunnel(tcp, host, key.port)
-                secure = trio.SSLStream(tcp, self._context, server_hostname=host, https_compatible=True)
+                secure = trio.SSLStream(tcp, await self._tls(), server_hostname=host, https_compatible=True)
                 await secure.do_handshake()
                 stream = secure
             return Connection(tcp, stream)
         except BaseException:
             tcp.socket.close()
             raise
+
+    async def _tls(self) -> ssl.SSLContext:
+        """Made for the first that needs it, in a thread: reading all certificates takes 30 ms."""
+        async with self._making:
+            if self._context is None:
+                self._context = await trio.to_thread.run_sync(self._make_context)
+            return self._context
 
     def _asked(self, request: httpx.Request, content: bytes) -> Asked:
         url = request.url

@@ -1069,10 +1069,29 @@ def test_the_transport_opens_nothing_until_it_is_asked() -> None:
     @in_trio
     async def case() -> None:
         with no_descriptor_left():
-            transport = Transport(ssl.create_default_context(), max_connections=PLACES)
+            transport = Transport(ssl.create_default_context, max_connections=PLACES)
             await transport.aclose()
 
     case()
+
+
+@in_trio
+async def test_certificates_are_read_when_the_first_connection_needs_them() -> None:
+    asked: list[bool] = []
+
+    def none() -> ssl.SSLContext:
+        asked.append(True)
+        raise FileNotFoundError("the file of certificates is gone")
+
+    transport = Transport(none, max_connections=PLACES)
+    with FaultServer(answers(ok(b"yes"))) as server:
+        async with httpx.AsyncClient(transport=transport, trust_env=False) as client:
+            assert (await fetch(client, server.url)).content == b"yes"
+            assert not asked
+            with pytest.raises(httpx.ConnectError, match="the file of certificates is gone"):
+                await fetch(client, server.url.replace("http:", "https:"))
+            assert asked
+    nothing_out(transport, PLACES)
 
 
 def test_httpx_comes_without_its_own_command_line() -> None:

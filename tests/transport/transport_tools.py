@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import random
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -22,7 +21,6 @@ from luahost.transport.connections import Transport
 from luahost.transport.settings import TransportSettings
 
 PLACES = 100
-_system_context = functools.cache(ssl.create_default_context)
 
 
 def cut(data: bytes, seed: int | None) -> list[bytes]:
@@ -71,7 +69,7 @@ def chunked(*chunks: bytes) -> bytes:
 @asynccontextmanager
 async def ours(max_connections: int = PLACES, **more: Any) -> AsyncIterator[tuple[httpx.AsyncClient, Transport]]:
     """httpx over our transport. At the end nothing may be checked out."""
-    transport = Transport(_system_context(), max_connections=max_connections, **more)
+    transport = Transport(ssl.create_default_context, max_connections=max_connections, **more)
     async with httpx.AsyncClient(transport=transport, trust_env=False, timeout=None) as client:
         yield client, transport
         nothing_out(transport, max_connections)
@@ -93,10 +91,7 @@ async def fetch(client: httpx.AsyncClient, url: str, method: str = "GET", **more
 
 @asynccontextmanager
 async def a_client(**settings: Any) -> AsyncIterator[Client]:
-    with pytest.MonkeyPatch.context() as patch:
-        if "ca_file" not in settings:  # the system's authorities are read once, not in each test
-            patch.setattr(ssl, "create_default_context", lambda cafile: _system_context())
-        client = Client(TransportSettings(**settings))
+    client = Client(TransportSettings(**settings))
     places = client.transport.free_places
     try:
         yield client

@@ -253,4 +253,5 @@ def read_script(script: str | Path | Source) -> Source:
         return script
     path = Path(script)
     text = read_regular(path, SOURCE_BYTES + 3, "script")
-    return Source(text, path.name, path.absolute().parent)
+    name = os.fsencode(path.name).decode(errors="replace")  # a text, whatever the disk calls it
+    return Source(text, name, path.absolute().parent)

@@ -79,13 +79,13 @@ class Host:
         return self
 
     async def __aenter__(self) -> Host:
+        config = self.config
+        mcp = McpServers(config.mcp, self._begin)
+        self._world = World(config.providers, config.provider, config.model, self._rng, config.transport, mcp)
         self._journal = Journal(self._audit)
         # Entered by hand: an error inside the caller's block shall reach the caller as it is, not in a group.
         self._manager = trio.open_nursery()
         self._nursery = await self._manager.__aenter__()
-        config = self.config
-        mcp = McpServers(config.mcp, self._nursery.start_soon)
-        self._world = World(config.providers, config.provider, config.model, self._rng, config.transport, mcp)
         self.prepare()
         assert self._zygote is not None
         self._world.approver, self._world.approval_timeout_s = self._approver, self._approval_timeout_s
@@ -156,6 +156,10 @@ class Host:
     def tree(self) -> list[Standing]:
         """Where each VM stands, with those below it."""
         return [vm.standing() for vm in self._vms]
+
+    def _begin(self, *task: Any) -> None:
+        """A task that lives as long as the host."""
+        self._nursery.start_soon(*task)
 
     def _name(self, wanted: str) -> str:
         count = self._names[wanted] = self._names.get(wanted, 0) + 1

@@ -383,6 +383,39 @@ def test_a_write_of_sessions_that_fails_leaves_the_old_file(
     assert (tmp_path / "s.json").read_text() == "{}"
 
 
+def test_a_directory_that_is_gone_and_a_closed_stdin_are_one_line(here: Path, tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    shell = 'cd gone && rmdir ../gone && exec "$@"'
+    for script, words, told in (
+        (shell, ["run", str(here / "one.lua")], "the working directory cannot be used"),
+        (shell, ["providers", "--no-ping"], ""),
+        ('exec "$@" <&-', ["run", str(here / "one.lua"), "--input", "-"], "--input -: JSON on stdin expected"),
+    ):
+        (tmp_path / "gone").mkdir(exist_ok=True)
+        done = subprocess.run(
+            ["sh", "-c", script, "sh", *COMMAND, *words],
+            cwd=tmp_path,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == (2 if told else 0), done.stderr
+        assert told in done.stderr and done.stderr.count("\n") == bool(told)
+
+
+def test_a_name_that_is_no_text_is_no_reason_not_to_run(tmp_path: Path) -> None:
+    odd = tmp_path / os.fsdecode(b"odd\xff")
+    odd.mkdir()
+    (odd / os.fsdecode(b"s\xff.lua")).write_text("return {orcs.read('data.txt').ok, orcs.glob('*').count}")
+    (odd / "data.txt").write_text("x")
+    script = os.fsdecode(b"s\xff.lua")
+    ran = said("run", script, "--grant", "fs.read", "--audit", "../audit.jsonl", "--json", cwd=odd)
+    assert (ran.code, ran.out) == (0, "[true, 1]\n"), ran.err
+    lines = (tmp_path / "audit.jsonl").read_text().splitlines()
+    assert [json.loads(line)["action"] for line in lines] == ["read", "glob"]
+
+
 def test_a_full_disk_under_the_audit_ends_what_needs_a_grant_and_is_said(here: Path, tmp_path: Path) -> None:
     (tmp_path / "reads.lua").write_text(
         "local told = {} for n = 1, 20 do told[n] = orcs.read('data.txt').ok end return told"

@@ -8,6 +8,7 @@ written is the last: from then on nothing is done that would need one.
 from __future__ import annotations
 
 import errno
+import json
 import logging
 import os
 from collections.abc import Callable
@@ -87,7 +88,7 @@ class Journal:
             return
         try:
             if self._file is not None:
-                self._put(msgspec.json.encode(record) + b"\n")
+                self._put(_line(record))
             elif self._call is not None:
                 self._call(msgspec.to_builtins(record))
         except Exception as error:  # of the disk, or of the operator's function
@@ -105,6 +106,13 @@ class Journal:
     def close(self) -> None:
         if self._file is not None:
             self._file.close()
+
+
+def _line(record: Record) -> bytes:
+    try:
+        return msgspec.json.encode(record) + b"\n"
+    except UnicodeEncodeError:  # of a path that is no UTF-8, which JSON can still write
+        return json.dumps(msgspec.to_builtins(record)).encode() + b"\n"
 
 
 def _is_torn(path: str | Path) -> bool:

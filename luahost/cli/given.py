@@ -70,6 +70,8 @@ def value(text: str | None, max_bytes: int) -> Value:
     if text is None:
         return None
     if text == "-":
+        if sys.stdin is None:
+            raise ConfigError("--input -: JSON on stdin expected, and stdin is closed")
         data = sys.stdin.buffer.read(max_bytes + 1)
         if len(data) > max_bytes:
             raise ConfigError(f"--input: at most {max_bytes} bytes expected on stdin")

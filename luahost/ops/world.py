@@ -15,6 +15,7 @@ import msgspec
 import trio
 
 from luahost import garbage
+from luahost.errors import ConfigError
 from luahost.gate.grants import Grant
 from luahost.gate.permits import Action
 from luahost.ops.approval import Approvals, Approver
@@ -41,6 +42,13 @@ ROOM_BYTES = 64 * 1024 * 1024
 """What the calls of a VM may hold in the host together, if its heap is not larger."""
 
 
+def _directory() -> str:
+    try:
+        return os.getcwd()
+    except OSError as error:
+        raise ConfigError(f"the working directory cannot be used ({error.strerror}); start from another") from None
+
+
 class World:
     """One per host. The client, and httpx with it, comes with the first call that needs it."""
 
@@ -60,7 +68,7 @@ class World:
         self.pace = Pace()
         self.approver: Approver | None = None
         self.approval_timeout_s = math.inf
-        self.directory = os.getcwd()  # where relative paths of scripts begin
+        self.directory = _directory()  # where relative paths of scripts begin
         self.mcp = mcp if mcp is not None else McpServers({}, lambda *_: None)
         self._transport = transport if transport is not None else TransportSettings()
         self._client: Client | None = None

@@ -128,12 +128,17 @@ class Run:
 
             view = tree.View(self._stands, lambda: not self._printer.is_midline)
             self._printer.before = view.hide
-            async with trio.open_nursery(strict_exception_groups=False) as nursery:
+            failed: Exception | None = None
+            async with trio.open_nursery() as nursery:
                 nursery.start_soon(view.run)
                 try:
                     yield
+                except Exception as error:  # of the script: to be told as it is, and not in a group
+                    failed = error
                 finally:
                     nursery.cancel_scope.cancel()
+            if failed is not None:
+                raise failed
         finally:
             self._standing = self._standing or self._stands()
 

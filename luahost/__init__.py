@@ -13,7 +13,7 @@ The floors; imports only go down:
     world     ops/ (the acts, by capability)  transport/ (HTTP)  workers/ (the processes, from outside)
               pace (how long a pass of the event loop may take)
     engines   vm/ (Lua)  gate/ (grants)  wire/ (model servers); pure, and each knows only itself
-    words     values  standing  parts  errors
+    words     values  standing  parts  room  garbage (when Python looks for it)  errors
 
 worker/ is the other program: what runs inside the processes. The Lua that every VM boots from is in lua/.
 """

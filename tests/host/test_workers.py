@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,6 +17,9 @@ import trio
 from trio_tests import Passes, children, descriptors, in_trio, library_threads, resident_bytes, zombies
 
 from luahost import Exhausted, Host, HostFault, Limits, LuahostError, Source, Stopped
+from luahost.vm import frames, protocol
+from luahost.vm.machine import open_spec
+from luahost.worker import loop
 from luahost.workers.pool import SHARED_WORKERS
 
 SHARED = Limits(isolation="shared")
@@ -37,6 +42,37 @@ async def test_a_vm_runs_in_a_process_that_is_not_ours() -> None:
         vm = await host.load(Source("return 1"))
         assert worker_pid(vm) not in (os.getpid(), host._pool.zygote_pid)
         assert await vm.run() == 1
+
+
+@pytest.mark.parametrize("many", [True, False])
+def test_the_next_vm_of_a_shared_worker_is_booted_once_a_step_is_answered(
+    many: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    booted: list[loop.Prepared] = []
+
+    class Counted(loop.Prepared):
+        def __init__(self) -> None:
+            booted.append(self)
+            super().__init__()
+
+    class NoGuard:  # the real one sets a limit of this process
+        def allow(self, used_s: float, more_s: float) -> None: ...
+
+    first = loop.Prepared()
+    monkeypatch.setattr(loop, "Prepared", Counted)
+    monkeypatch.setattr(loop, "CpuGuard", NoGuard)
+    host, worker = socket.socketpair()
+    with host, worker:
+        thread = threading.Thread(target=loop.run, args=(worker, first, many))
+        thread.start()
+        host.sendall(frames.frame(frames.OPEN, 1, open_spec(Limits()).pack()))
+        load = protocol.start(1, "load", {"source": b"return 1", "name": "x", "input": None}, 0.0)
+        host.sendall(frames.frame(frames.STEP, 1, load))
+        assert host.recv(1 << 16)[4] == frames.STEPPED
+        host.shutdown(socket.SHUT_WR)
+        thread.join(20)
+        assert not thread.is_alive()
+    assert len(booted) == many
 
 
 @in_trio

@@ -161,7 +161,9 @@ class Client:
                 },
             )
         except (httpx.InvalidURL, UnicodeError) as error:
-            raise WorldError(f"{origin}: no request can be made: {error}", kind="invalid_request") from None
+            # Not what the error says: it shows a character, which may be one of the key's.
+            why = "a header is not ASCII (the key?)" if isinstance(error, UnicodeError) else str(error)
+            raise WorldError(f"{origin}: no request can be made: {why}", kind="invalid_request") from None
         try:
             response = await self._http.send(request, stream=True)
         except httpx.HTTPError as error:

@@ -31,7 +31,7 @@ _BY_CAUSE: tuple[tuple[type[BaseException], str, bool, str], ...] = (
     (HeadTooLarge, "too_large", False, "the answer's headers are too large"),
     (NotHttp, "parse_error", True, "the answer is not HTTP"),
     (httpx.RemoteProtocolError, "connection_reset", True, "the server closed the connection too early"),
-    (httpx.LocalProtocolError, "invalid_request", False, "a line end inside the request's head"),
+    (httpx.LocalProtocolError, "invalid_request", False, "a line end inside the request's head (in the key?)"),
     (Undecodable, "parse_error", True, "the body's compression is broken"),
     (httpx.ReadError, "connection_reset", True, "the connection broke"),
     (httpx.WriteError, "connection_reset", True, "the connection broke"),

@@ -323,6 +323,32 @@ async def test_a_redirect_is_not_followed() -> None:
     assert answer["error_kind"] == "http_error"
 
 
+@pytest.mark.parametrize(
+    ("key", "told"),
+    [
+        (" sk-test-0001\n", "You said: x"),
+        ("sk-t\u00e9st", "no request can be made: a header is not ASCII (the key?)"),
+        ("sk-\ntest", "a line end inside the request's head (in the key?)"),
+    ],
+)
+def test_a_key_is_taken_without_what_a_file_leaves_around_it_and_an_odd_one_is_named_and_not_shown(
+    key: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LUAHOST_TEST_KEY", key)
+
+    @in_trio
+    async def case() -> None:
+        with EchoModel(key="sk-test-0001") as echo:
+            async with Host(config_for(echo.url, key_env="LUAHOST_TEST_KEY")) as host:
+                vm = await host.load(
+                    Source("local a = orcs.llm('x') return a.content or a.error"), grants=[Grant.llm()]
+                )
+                said = await vm.run()
+        assert said.endswith(told) and "\u00e9" not in said
+
+    case()
+
+
 @in_trio
 async def test_a_missing_key_is_said_by_the_variables_name_and_nothing_is_sent() -> None:
     with EchoModel() as echo:

@@ -106,8 +106,11 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
         return wire(self.wire, self.name, self.models)
 
     def key(self) -> str | None:
-        """The key from the host's environment, or None. Never stored, never shown."""
-        return (os.environ.get(self.key_env) or None) if self.key_env else None
+        """The key from the host's environment, or None; without the line end that a file has left behind it.
+
+        Never stored, never shown.
+        """
+        return (os.environ.get(self.key_env, "").strip() or None) if self.key_env else None
 
 
 @functools.lru_cache(maxsize=256)

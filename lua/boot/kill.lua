@@ -1,7 +1,8 @@
 -- The kill switch: a script that is over its CPU or memory limit ends, and nothing in Lua catches it.
 --
--- A count hook in every coroutine looks at the CPU clock. Once it fires it is sticky: the flag stays, the
--- hook re-arms on every instruction, and each wrapped function that could swallow an error raises it again.
+-- A count hook in every coroutine looks at the CPU clock, more often while its instructions are slow. Once it fires it is
+-- sticky: the flag stays, the hook re-arms on every instruction, and each wrapped function that could swallow an error
+-- raises it again.
 -- What no hook reaches (one long C call) is ended by the host, which kills the process.
 -- Idea: redis script_lua.c (re-arm after a kill); php-luasandbox (fatal errors pass through pcall).
 
@@ -11,13 +12,16 @@ local sethook, getinfo, clock = K.raw.debug.sethook, K.raw.debug.getinfo, K.raw.
 local find = K.raw.string.find
 
 local KILL = {}          -- the error value of a kill; private, so no script can raise or recognise it
-local EVERY = 1000       -- VM instructions between two looks at the clock
+local EVERY, FEW = 1000, 1 -- VM instructions between two looks at the clock; while they are slow
+local SLOW_S = 0.001     -- between two looks: FEW from then on
+local QUICK = 25         -- looks in a row that see no slow instruction, until EVERY again: the clock may move in ticks
 local NO_MEMORY = "not enough memory"
 
 local killed = false     -- false, or the reason: "cpu", "memory"
 local dead = {}          -- [1] is true once it is killed: for those who look often
 local killed_at = ""     -- chunk:line where the script was
 local deadline = 0       -- os.clock() value at which the activation's CPU is used up
+local looked, quick = 0, 0 -- os.clock() value of the last look; how many were quick since one was not
 
 -- chunk:line of the innermost script frame at or above `level`; "" when there is none.
 local function script_position(level)
@@ -39,11 +43,36 @@ local function die(reason)
   error(KILL, 0)
 end
 
-local function hook()
-  if killed or clock() > deadline then
+local hook, watch_closely
+
+-- The time of a look that finds the script alive.
+local function alive_at()
+  local now = clock()
+  if killed or now > deadline then
     sethook(hook, "", 1)
     die("cpu")
   end
+  return now
+end
+
+function hook()
+  local now = alive_at()
+  if now - looked > SLOW_S then
+    quick = 0
+    sethook(watch_closely, "", FEW)
+    now = clock() -- it goes through the whole stack
+  end
+  looked = now
+end
+
+function watch_closely()
+  local now = alive_at()
+  quick = now - looked > SLOW_S and 0 or quick + 1
+  if quick > QUICK then
+    sethook(hook, "", EVERY)
+    now = clock()
+  end
+  looked = now
 end
 
 local function watch(co)
@@ -98,7 +127,10 @@ K.kill = {
   failed = failed,
   script_position = script_position,
   -- Opens an activation's budget: seconds of CPU from now on.
-  arm = function(seconds) deadline = clock() + seconds end,
+  arm = function(seconds)
+    looked = clock()
+    deadline = looked + seconds
+  end,
   deadline = function() return deadline end,
   arm_until = function(at_s) deadline = at_s end,
   -- Whether the script is dead, or has just died of its deadline. For our own loop, in which no hook runs.

@@ -35,8 +35,11 @@ local function rep_long(s, n, sep)
   local size = sep and #s + #sep or #s
   if n < 1 or size == 0 then return "" end
   if n > MAX_RESULT // size + 1 or size * n - (sep and #sep or 0) > MAX_RESULT then raise("resulting string too large") end
-  if size * n > 1 << 20 then K.look() end
-  return rep(s, n, sep)
+  if size * n <= 1 << 20 then return rep(s, n, sep) end
+  K.look()
+  local r = rep(s, n, sep)
+  K.look() -- what is done with it next may be slow too
+  return r
 end
 
 function S.rep(s, n, sep)

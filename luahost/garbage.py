@@ -20,7 +20,7 @@ YOUNG_S = 0.02
 """How long the young wait to be looked through."""
 
 FULL_AFTER = 3000
-"""Looks among the young until there may be one through everything: a minute's, at least."""
+"""Looks among the young, Python's own included, until there may be one through everything: about a minute's."""
 
 _lock = threading.Lock()  # hosts may be in several threads
 _hosts = 0

@@ -33,6 +33,8 @@ TIMEOUT_S: float = ABSENT["exec"]["timeout_s"]
 OUTPUT_BYTES: int = ABSENT["exec"]["max_output_bytes"]
 LEFT_OVER_S = 0.1
 """How long outputs that a program's own children hold open are still read after its end."""
+MAX_BELOW = 500
+"""Processes that are looked for below one: it is done in the event loop, as they might be gone a moment later."""
 MAX_ARGUMENTS = 1000
 MAX_ARGUMENT_BYTES = 128 * 1024
 
@@ -197,14 +199,17 @@ async def run(permit: Permit[ExecAction], planned: ExecPlan, args: Any, share: S
 
 
 def _below(pid: int) -> list[int]:
-    """The processes that a process has started, and those that these have; none where there is no /proc."""
-    found: list[int] = []
-    with suppress(OSError):
-        for task in os.listdir(f"/proc/{pid}/task"):
-            with open(f"/proc/{pid}/task/{task}/children") as file:
-                for child in file.read().split():
-                    found += [int(child), *_below(int(child))]
-    return found
+    """The processes that a process has started, and those that these have, but not endlessly many; none where there
+    is no /proc."""
+    found = [pid]
+    for each in found:  # which grows meanwhile
+        if len(found) > MAX_BELOW:
+            break
+        with suppress(OSError):
+            for task in os.listdir(f"/proc/{each}/task"):
+                with open(f"/proc/{each}/task/{task}/children") as file:
+                    found += map(int, file.read().split())
+    return found[1 : MAX_BELOW + 1]
 
 
 async def _start(program: str, permit: Permit[ExecAction], settings: _Settings, now_s: float) -> trio.Process:

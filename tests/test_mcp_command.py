@@ -139,6 +139,25 @@ def test_it_ends_with_stdin_and_with_a_signal_and_leaves_nothing(here: Path) -> 
         process.stdin.close(), process.stdout.close(), process.stderr.close()
 
 
+def test_a_client_that_reads_no_more_is_the_quiet_end(here: Path) -> None:
+    with subprocess.Popen(
+        [*COMMAND, "mcp", "server.lua"],
+        cwd=here,
+        env=environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        about = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
+        asked = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": about}
+        process.stdin.write(json.dumps(asked).encode() + b"\n")
+        process.stdin.flush()
+        assert process.wait(20) == 141
+        assert b"luahost:" not in process.stderr.read()
+
+
 def test_what_cannot_be_served_is_said_in_one_line(here: Path) -> None:
     (here / "none.lua").write_text("return 1")
     (here / "bad.lua").write_text("return (")

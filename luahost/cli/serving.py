@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from importlib import import_module
@@ -42,8 +43,9 @@ class Serve:
         self._printer = Printer(ends, json=True)
 
     def go(self) -> int:
-        """Serves. 0 when the client went away, 128 + N when signal N came; or the error that has a code."""
-        zygote = Zygote()
+        """Serves. 0 when the client went away, 141 when it reads no more, 128 + N when signal N came; or the error
+        that has a code."""
+        zygote, unread = Zygote(), False
         try:
             try:
                 import_module("mcp.server.stdio")
@@ -53,8 +55,12 @@ class Serve:
 
             self._ends.cancel = lambda: None  # from here on a signal is noted, and acted on where it can be
             trio.run(self._drive, zygote)
+        except* BrokenPipeError:
+            unread = True
         finally:
             zygote.close()
+        if unread:
+            return 128 + signal.SIGPIPE
         if self._ends.number:
             say(f"luahost: {signal_word(self._ends.number)}")
             return 128 + self._ends.number

@@ -14,7 +14,7 @@ local find = K.raw.string.find
 local KILL = {}          -- the error value of a kill; private, so no script can raise or recognise it
 local EVERY, FEW = 1000, 1 -- VM instructions between two looks at the clock; while they are slow
 local SLOW_S = 0.001     -- between two looks: FEW from then on
-local QUICK = 25         -- looks in a row that see no slow instruction, until EVERY again: the clock may move in ticks
+local QUICK = 100        -- looks in a row that see no slow instruction, until EVERY again: the clock may move in ticks
 local NO_MEMORY = "not enough memory"
 
 local killed = false     -- false, or the reason: "cpu", "memory"

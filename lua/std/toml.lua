@@ -7,7 +7,8 @@ local K = ...
 local type, error, next, rawget, rawequal = K.raw.base.type, K.raw.base.error, K.raw.base.next, K.raw.base.rawget, K.raw.base.rawequal
 local rawlen, getmetatable, tostring = K.raw.base.rawlen, K.raw.base.getmetatable, K.raw.base.tostring
 local math_type, huge, format = K.raw.math.type, K.raw.math.huge, K.raw.string.format
-local find, gsub, byte, concat, utf8_len = K.raw.string.find, K.raw.string.gsub, K.raw.string.byte, K.raw.table.concat, K.raw.utf8.len
+local find, gsub, byte, sub = K.raw.string.find, K.raw.string.gsub, K.raw.string.byte, K.raw.string.sub
+local concat, utf8_len = K.raw.table.concat, K.raw.utf8.len
 local sort = K.libs.table.sort
 local NULL, ARRAY = K.values.NULL, K.values.ARRAY
 
@@ -16,14 +17,22 @@ local LONG = 65536 -- bytes that take C long
 
 local function refuse(what) error("orcs.toml_encode: " .. what, 0) end
 
+local function escape(c)
+  if c == '"' or c == "\\" then return "\\" .. c end
+  if c == "\n" then return "\\n" end
+  return format("\\u%04x", byte(c))
+end
+
 local function quoted(s)
+  local pieces = { '"' }
   if #s > LONG then K.look() end
   if not utf8_len(s) then refuse("a text that is not valid UTF-8 has no TOML form") end
-  return '"' .. gsub(s, '[%c"\\\127]', function(c)
-    if c == '"' or c == "\\" then return "\\" .. c end
-    if c == "\n" then return "\\n" end
-    return format("\\u%04x", byte(c))
-  end) .. '"'
+  for at = 1, #s, LONG do
+    if at > 1 then K.look() end
+    pieces[#pieces + 1] = gsub(sub(s, at, at + LONG - 1), '[%c"\\\127]', escape)
+  end
+  pieces[#pieces + 1] = '"'
+  return concat(pieces)
 end
 
 local function key(k) return find(k, "^[%w_-]+$") and k or quoted(k) end

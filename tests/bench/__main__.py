@@ -36,7 +36,8 @@ def main() -> int:
     if sys.platform != "linux":
         parser.error("needs Linux: it reads other processes' clocks and memory")
     raise_descriptors()
-    peers = given.peers or (None if given.quick else _peers_at_hand())
+    peers = given.peers and os.path.abspath(given.peers)  # some floors run in a folder of their own
+    peers = peers or (None if given.quick else _peers_at_hand())
     floors = [name for name in FLOORS if name in given.floors] or list(FLOORS)
     if given.json:
         print(_measure(floors[0], quick=given.quick, peers=peers).to_json())

@@ -114,16 +114,20 @@ def test_a_script_uses_the_command_as_its_mcp_server(here: Path) -> None:
     assert json.loads(ran.out) == ["8", 9, "tool_error"]
 
 
+def started(here: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [*COMMAND, "mcp", "server.lua"],
+        cwd=here,
+        env=environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
 def test_it_ends_with_stdin_and_with_a_signal_and_leaves_nothing(here: Path) -> None:
     for number in (None, signal.SIGINT, signal.SIGTERM):
-        process = subprocess.Popen(
-            [*COMMAND, "mcp", "server.lua"],
-            cwd=here,
-            env=environment(),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
+        process = started(here)
         assert process.stdin and process.stdout and process.stderr
         assert process.stderr.readline() == b"said at load\n"
         below = descendants(process.pid)
@@ -140,14 +144,7 @@ def test_it_ends_with_stdin_and_with_a_signal_and_leaves_nothing(here: Path) -> 
 
 
 def test_a_client_that_reads_no_more_is_the_quiet_end(here: Path) -> None:
-    with subprocess.Popen(
-        [*COMMAND, "mcp", "server.lua"],
-        cwd=here,
-        env=environment(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    ) as process:
+    with started(here) as process:
         assert process.stdin is not None and process.stdout is not None and process.stderr is not None
         process.stdout.close()
         about = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}

@@ -33,6 +33,7 @@ class Seen:
     """What was seen during one fight."""
 
     late_s: float = 0.0
+    stolen_s: float = 0.0  # of the machine, meanwhile
     answers: int = 0  # of the sibling, while the attack ran and right after it
     left: list[str] = field(default_factory=list)  # what was there afterwards and not before
 
@@ -67,9 +68,19 @@ def wait_for_a_quiet_machine(at_most_s: float = 15.0) -> None:
                 return
 
 
+def stolen_s() -> float:
+    """What the machine's own host did not give its cores that had something to do, since it began; all cores together."""
+    with suppress(OSError):
+        return _of_all_cores(8)
+    return 0.0
+
+
 def _idle_s() -> float:
-    """What all cores together had nothing to do for, since the machine began."""
-    return int(Path("/proc/stat").read_text().split()[4]) / os.sysconf("SC_CLK_TCK")
+    return _of_all_cores(4)
+
+
+def _of_all_cores(column: int) -> float:
+    return int(Path("/proc/stat").read_text().split()[column]) / os.sysconf("SC_CLK_TCK")
 
 
 class Vitals:
@@ -83,6 +94,7 @@ class Vitals:
         seen = Seen()
         _give_back()
         before, memory = self._counts(), resident_bytes()
+        stolen_before_s = stolen_s()
         with Passes() as passes:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._keep_asking, seen)
@@ -90,7 +102,7 @@ class Vitals:
                     yield seen
                 finally:
                     nursery.cancel_scope.cancel()
-        seen.late_s = passes.longest_s
+        seen.late_s, seen.stolen_s = passes.longest_s, stolen_s() - stolen_before_s
         with trio.move_on_after(2):
             assert await self._ask(41) == 42
             seen.answers += 1

@@ -192,11 +192,10 @@ def _limits(table: dict[str, Any]) -> Limits:
 def _grant(table: Any, where: str) -> Grant:
     if not isinstance(table, dict) or not isinstance(table.get("kind"), str):
         raise ConfigError(f"{where}: kind = one of {', '.join(KINDS)} expected in each [[{where}]]")
-    constraints = {name: value for name, value in table.items() if name != "kind"}
-    _only(
-        constraints, KINDS[table["kind"]].__struct_fields__ if table["kind"] in KINDS else tuple(constraints), where
-    )
-    return Grant(table["kind"], **constraints)
+    kind, constraints = table["kind"], {name: value for name, value in table.items() if name != "kind"}
+    if kind in KINDS:
+        _only(constraints, KINDS[kind].__struct_fields__, where)
+    return Grant(kind, **constraints)
 
 
 def _check_authorities(path: str) -> None:

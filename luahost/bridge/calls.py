@@ -32,7 +32,7 @@ class Bridge:
         self._next: OrderedDict[int, OpenCall] = OrderedDict()  # not begun: what task comes to run takes the oldest
         self._ending: dict[int, OpenCall] = {}  # nobody waits for them any more
         self._dropped: set[int] = set()  # the same, of those not begun: each has a task too many
-        self._quiet = trio.Event()  # once nothing is ending
+        self._quiet = trio.lowlevel.ParkingLot()  # until nothing is ending
         self._held_bytes = 0  # arguments of the calls under way; an honest VM has room for them itself
         self.calls = 0
         self.noes: list[Result] = []  # failed calls of this activation, for the one who must act
@@ -102,7 +102,7 @@ class Bridge:
         """Calls come to the gate in the order they were asked in, which is not that of trio's tasks."""
         await self._pace.turn(self._owner)
         while self._ending:
-            await self._quiet.wait()
+            await self._quiet.park()
             await self._pace.turn(self._owner)
         if self._next:
             _, entry = self._next.popitem(last=False)
@@ -128,8 +128,7 @@ class Bridge:
             if entry.forgotten:
                 del self._ending[entry.id]
                 if not self._ending:
-                    self._quiet.set()
-                    self._quiet = trio.Event()
+                    self._quiet.unpark_all()
 
     def _reply(self, id: int, result: Any) -> None:
         if isinstance(result, dict) and result.get("ok") is False:

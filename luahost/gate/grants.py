@@ -139,6 +139,10 @@ class Grant:
         values = (getattr(grant.constraints, constraint) for grant in self.chain())
         return [value for value in values if value is not None]
 
+    def operators(self, constraint: str) -> Any:
+        """What the operator's own grant, at the top of the chain, says of a constraint; None when nothing."""
+        return getattr(self.chain()[-1].constraints, constraint)
+
     def expires_at_s(self) -> float | None:
         """Monotonic seconds at which the first of the chain expires; None if none does."""
         times = [

@@ -25,7 +25,7 @@ from luahost.gate.permits import ExecAction, Permit
 from luahost.gate.policy import judge
 from luahost.ops import results
 from luahost.ops.files.beneath import Beneath, Leaves
-from luahost.ops.files.reach import No, from_os, walked
+from luahost.ops.files.reach import No, from_os, joined, walked
 from luahost.ops.results import Result, as_text
 from luahost.ops.world import Emit, Planned, Share
 
@@ -217,7 +217,7 @@ async def _start(program: str, permit: Permit[ExecAction], settings: _Settings, 
     root, names = paths.innermost(action.path, walked(permit.grant, action.start))
     with Beneath(root) as held:
         spot = held.find(names)
-        found = msgspec.structs.replace(action, path="/".join((root.rstrip("/"), *spot.names)) or "/")
+        found = msgspec.structs.replace(action, path=joined(root, spot.names))
         refusal = judge(permit.grant, found, now_s) if spot.names != names else None
         if refusal is not None:
             raise No(results.refused("exec", refusal, path="/".join(spot.names)))

@@ -145,7 +145,7 @@ class _Held:
         said, lists = self._grant.said("allow_private"), self._grant.said("hosts")
         if said and all(said):
             return True
-        own: tuple[str, ...] | None = getattr(self._grant.chain()[-1].constraints, "hosts", None)
+        own: tuple[str, ...] | None = self._grant.operators("hosts")
         return action.origin.is_literal and own is not None and all(names(each, action.origin) for each in lists)
 
 

@@ -67,7 +67,7 @@ class Port:
     async def caught_up(self) -> None:
         """Until little of what was sent still waits for the worker, or nobody waits for anything any more."""
         while self.lost is None and self.worker.is_behind:
-            await self.worker.took_some.wait()
+            await self.worker.took_some.park()
 
     def fail(self, error: LuahostError) -> None:
         if self.lost is None:
@@ -93,7 +93,7 @@ class Worker:
         self._reader = frames.FrameReader(limits.value_bytes + frames.FRAME_SPARE)
         self._unsent = bytearray()
         self._writable = trio.Event()
-        self.took_some = trio.Event()  # replaced each time it is set
+        self.took_some = trio.lowlevel.ParkingLot()
         self._end: LuahostError | None = None
         self._ended_by: Port | None = None
 
@@ -282,11 +282,7 @@ class Worker:
             if not self._unsent:
                 self._writable = trio.Event()
             if len(self._unsent) <= MUCH_BYTES:
-                self._tell_it_took()
-
-    def _tell_it_took(self) -> None:
-        self.took_some.set()
-        self.took_some = trio.Event()
+                self.took_some.unpark_all()
 
     async def _bury(self) -> None:
         self.kill(HostFault("the worker ended", kind="worker_lost"))
@@ -303,7 +299,7 @@ class Worker:
                 else end
             )
         self.ports.clear()
-        self._tell_it_took()
+        self.took_some.unpark_all()
         self.gone.set()
 
 

@@ -50,7 +50,7 @@ def walked(grant: Grant, start: str) -> tuple[str, ...]:
 
     One that a narrower grant names may be a link that leads away, and who narrows may be a script.
     """
-    roots: tuple[str, ...] | None = getattr(grant.chain()[-1].constraints, "roots", None)
+    roots: tuple[str, ...] | None = grant.operators("roots")
     return (start,) if roots is None else roots
 
 
@@ -100,13 +100,13 @@ class Reach:
 
     def refusal(self, names: tuple[str, ...], *, is_base: bool = False) -> Refusal | None:
         """What the gate says to another path beneath the same root."""
-        real = None if self._real == self.root else _joined(self._real, names)
+        real = None if self._real == self.root else joined(self._real, names)
         other = msgspec.structs.replace(self.permit.action, path=self.path(names), real=real, is_base=is_base)
         return judge(self.permit.grant, other, self._now_s)
 
     def path(self, names: tuple[str, ...]) -> str:
         """The absolute path of what lies beneath the root."""
-        return _joined(self.root, names)
+        return joined(self.root, names)
 
     def check(self, names: tuple[str, ...], *, is_base: bool = False) -> None:
         """No for a path beneath the same root that the gate refuses."""
@@ -115,7 +115,7 @@ class Reach:
             raise No(results.refused(self.permit.action.kind, refusal, path="/".join(names)))
 
 
-def _joined(root: str, names: tuple[str, ...]) -> str:
+def joined(root: str, names: tuple[str, ...]) -> str:
     return "/".join((root.rstrip("/"), *names)) or "/"
 
 

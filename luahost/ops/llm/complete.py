@@ -193,9 +193,9 @@ class _Turn:
         heard = self._heard
         unheard = heard.first_s is None
         size = heard.take(event)
-        if self._permit.action.streams and not self._part.take(size):
-            raise WorldError(self._part.refusal, kind="too_large")
         if self._permit.action.streams:  # a whole answer is paid for when it comes: nothing is saved by a cut
+            if not self._part.take(size):
+                raise WorldError(self._part.refusal, kind="too_large")
             if size:
                 self._over = self._meter.add(size)
             elif unheard and isinstance(event, Usage):
